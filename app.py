@@ -1,0 +1,43 @@
+"""The front door: builds the app from its parts, nothing else."""
+
+from typing import Any
+
+from fastapi.openapi.utils import get_openapi
+
+from config.logs import configure_logging
+from config.main import NAME, VERSION, app, settings
+from config.middleware import EntityTags, RequestContext
+from docs import service as docs
+from routes import auth, events, problems, service, users
+from utils.collections import declared_indexes
+
+configure_logging()
+
+# What the lifespan builds the services from.
+app.state.settings = settings
+app.state.indexes = declared_indexes()
+
+# The one added last is the outermost.
+app.add_middleware(EntityTags)
+app.add_middleware(RequestContext, on_fault=problems.on_fault)
+problems.install(app)
+
+for router in (auth.router, users.router, events.router, service.router):
+    app.include_router(router)
+service.install_docs(app, settings.docs_open_to)
+
+
+def _openapi() -> dict[str, Any]:
+    if app.openapi_schema is None:
+        schema = get_openapi(
+            title=NAME,
+            version=VERSION,
+            description=docs.DESCRIPTION,
+            tags=docs.TAGS,
+            routes=app.routes,
+        )
+        app.openapi_schema = problems.describe(schema)
+    return app.openapi_schema
+
+
+app.openapi = _openapi  # type: ignore[method-assign]  # FastAPI's own way

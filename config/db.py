@@ -1,0 +1,255 @@
+"""The one Mongo client of a process, its indexes, and test databases.
+
+No other module imports the driver: what the interface modules need of it is
+exported here.
+"""
+
+import asyncio
+import os
+import secrets
+import threading
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import pymongo
+from pymongo import ASCENDING, DESCENDING, AsyncMongoClient, IndexModel
+from pymongo.asynchronous.collection import AsyncCollection
+from pymongo.asynchronous.database import AsyncDatabase
+from pymongo.errors import (
+    ConnectionFailure,
+    DuplicateKeyError,
+    ExecutionTimeout,
+    OperationFailure,
+    PyMongoError,
+    WaitQueueTimeoutError,
+)
+
+__all__ = [
+    "ASCENDING",
+    "DESCENDING",
+    "UNAVAILABLE_ERRORS",
+    "Collection",
+    "DatabaseStartError",
+    "Document",
+    "DuplicateKeyError",
+    "IndexModel",
+    "NotATestDatabaseError",
+    "collection",
+    "configure",
+    "connected",
+    "create_indexes",
+    "drop_test_database",
+    "get_client",
+    "new_test_database_name",
+    "wipe_test_database",
+]
+
+Document = dict[str, Any]
+Collection = AsyncCollection[Document]
+Indexes = Mapping[str, Sequence[IndexModel]]
+
+# What a caller sees as "the database is away": it may be back in a moment.
+UNAVAILABLE_ERRORS: Final = (
+    ConnectionFailure,
+    ExecutionTimeout,
+    WaitQueueTimeoutError,
+)
+
+TEST_PREFIX: Final = "muster_test_"
+
+# An operation that takes longer is given up, so that a request to a database
+# that is away is answered within this time.
+OPERATION_TIMEOUT_MS: Final = 5_000
+SERVER_SELECTION_TIMEOUT_MS: Final = 3_000
+
+# Two workers that create one index at the same moment can collide in the
+# server's catalogue; a collision is over when the other one has finished.
+_INDEX_ATTEMPTS: Final = 20
+_INDEX_PAUSE_SECONDS: Final = 0.1
+
+
+class DatabaseStartError(Exception):
+    """The database can't be used; the message is one line for an operator."""
+
+
+class NotATestDatabaseError(Exception):
+    """Somebody tried to wipe or drop a database that may hold real data."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"{name} is not a test database (their names begin with "
+            f"{TEST_PREFIX}): nothing was removed"
+        )
+
+
+@dataclass
+class _Address:
+    """Where the client of this process connects to."""
+
+    uri: str = ""
+    name: str = ""
+
+
+@dataclass
+class _Connection:
+    """A client with the process that it belongs to."""
+
+    pid: int
+    client: AsyncMongoClient[Document]
+    database: AsyncDatabase[Document]
+    collections: dict[str, AsyncCollection[Document]] = field(
+        default_factory=dict
+    )
+
+
+class _State:
+    """The singleton: at most one connection a process."""
+
+    address = _Address()
+    connection: _Connection | None = None
+    lock = threading.Lock()
+
+
+def configure(uri: str, name: str) -> None:
+    """Says where the database is; the client is made at its first use."""
+    _State.address = _Address(uri, name)
+
+
+def get_client() -> AsyncMongoClient[Document]:
+    """The client of this process, the same object at every call."""
+    return _connection().client
+
+
+def collection(name: str) -> AsyncCollection[Document]:
+    """The collection `name`; only its owner in `utils/` asks for it."""
+    connection = _connection()
+    found = connection.collections.get(name)
+    if found is None:
+        found = connection.collections[name] = connection.database[name]
+    return found
+
+
+@asynccontextmanager
+async def connected(
+    uri: str, name: str, indexes: Indexes
+) -> AsyncIterator[None]:
+    """Checks that the database answers, creates the indexes, closes at the end.
+
+    Raises:
+        DatabaseStartError: it does not answer, or refuses us.
+    """
+    configure(uri, name)
+    try:
+        try:
+            await get_client().admin.command("ping")
+            await create_indexes(indexes)
+        except PyMongoError as error:
+            raise DatabaseStartError(_start_fault(uri, error)) from error
+        yield
+    finally:
+        await close()
+
+
+async def close() -> None:
+    """Closes the client of this process; the next use makes a new one."""
+    with _State.lock:
+        connection, _State.connection = _State.connection, None
+    if connection is not None and connection.pid == os.getpid():
+        await connection.client.close()
+
+
+async def create_indexes(indexes: Indexes) -> None:
+    """Creates what is missing of `indexes`; safe in several workers at once."""
+    with pymongo.timeout(None):
+        for name, models in indexes.items():
+            await _create_indexes_of(name, models)
+
+
+def new_test_database_name() -> str:
+    """A name for a database of one test run, unlike any other's."""
+    return f"{TEST_PREFIX}{secrets.token_hex(6)}"
+
+
+async def wipe_test_database(names: Iterable[str]) -> None:
+    """Empties the collections `names`, and keeps their indexes.
+
+    Raises:
+        NotATestDatabaseError: the database in use is not a test database.
+    """
+    database = _test_database()
+    for name in names:
+        await database[name].delete_many({})
+
+
+async def drop_test_database() -> None:
+    """Drops the test database in use.
+
+    Raises:
+        NotATestDatabaseError: the database in use is not a test database.
+    """
+    await get_client().drop_database(_test_database().name)
+
+
+def _connection() -> _Connection:
+    connection = _State.connection
+    # A client that came along with a fork shares its sockets with the parent,
+    # so a child never uses it.
+    if connection is not None and connection.pid == os.getpid():
+        return connection
+    with _State.lock:
+        connection = _State.connection
+        if connection is None or connection.pid != os.getpid():
+            connection = _State.connection = _connect(_State.address)
+        return connection
+
+
+def _connect(address: _Address) -> _Connection:
+    client: AsyncMongoClient[Document] = AsyncMongoClient(
+        address.uri,
+        appname="muster",
+        tz_aware=True,
+        serverSelectionTimeoutMS=SERVER_SELECTION_TIMEOUT_MS,
+        connectTimeoutMS=SERVER_SELECTION_TIMEOUT_MS,
+        timeoutMS=OPERATION_TIMEOUT_MS,
+    )
+    return _Connection(os.getpid(), client, client[address.name])
+
+
+def _forget_lock_after_fork() -> None:
+    # The lock may have been held by a thread that the child does not have.
+    _State.lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_forget_lock_after_fork)
+
+
+async def _create_indexes_of(name: str, models: Sequence[IndexModel]) -> None:
+    for attempt in range(_INDEX_ATTEMPTS):
+        try:
+            await collection(name).create_indexes(list(models))
+            return
+        except OperationFailure:
+            if attempt == _INDEX_ATTEMPTS - 1:
+                raise
+            await asyncio.sleep(_INDEX_PAUSE_SECONDS)
+
+
+def _test_database() -> AsyncDatabase[Document]:
+    database = _connection().database
+    if not database.name.startswith(TEST_PREFIX):
+        raise NotATestDatabaseError(database.name)
+    return database
+
+
+def _start_fault(uri: str, error: PyMongoError) -> str:
+    hosts = urlsplit(uri).netloc.rpartition("@")[2]
+    if isinstance(error, UNAVAILABLE_ERRORS):
+        return (
+            f"the database at {hosts} does not answer: start it, or correct "
+            "MONGO_DB_URI"
+        )
+    reason = str(error).splitlines()[0]
+    return f"the database at {hosts} refuses to serve Muster: {reason}"

@@ -1,0 +1,63 @@
+"""The services of a process: built in order at start, closed in reverse."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+from fastapi import FastAPI
+
+from config import db
+from config.embedded import EmbeddedDatabase, EmbeddedDatabaseError
+from config.settings import Settings
+
+# A killed keeper is noticed within this time and replaced.
+_KEEPER_CHECK_SECONDS = 0.5
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """What the web service needs: `app.py` puts the inputs on `app.state`."""
+    async with services(app.state.settings, app.state.indexes):
+        yield
+
+
+@asynccontextmanager
+async def services(
+    settings: Settings, indexes: db.Indexes
+) -> AsyncIterator[None]:
+    """Opens what every Muster process needs, the scripts' included.
+
+    Raises:
+        db.DatabaseStartError: the database can't be used.
+    """
+    async with (
+        _database_uri(settings) as uri,
+        db.connected(uri, settings.mongo_db_name, indexes),
+    ):
+        yield
+
+
+@asynccontextmanager
+async def _database_uri(settings: Settings) -> AsyncIterator[str]:
+    if settings.mongo_db_uri is not None:
+        yield settings.mongo_db_uri.get_secret_value()
+        return
+    embedded = EmbeddedDatabase(settings.data_dir)
+    try:
+        uri = await asyncio.to_thread(embedded.join)
+    except EmbeddedDatabaseError as error:
+        raise db.DatabaseStartError(str(error)) from error
+    watch = asyncio.create_task(_keep_the_keeper(embedded))
+    try:
+        yield uri
+    finally:
+        watch.cancel()
+        with suppress(asyncio.CancelledError):
+            await watch
+        embedded.leave()
+
+
+async def _keep_the_keeper(embedded: EmbeddedDatabase) -> None:
+    while True:
+        await asyncio.sleep(_KEEPER_CHECK_SECONDS)
+        embedded.ensure_keeper()

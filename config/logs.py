@@ -1,0 +1,31 @@
+"""Logging: one line an event, with the request that it belongs to."""
+
+import logging
+from contextvars import ContextVar
+from typing import Final
+
+# Set by the outermost middleware, read by every log line of that request.
+request_id_of_task: Final[ContextVar[str]] = ContextVar(
+    "request_id_of_task", default="-"
+)
+
+
+class _RequestIdFilter(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.request_id = request_id_of_task.get()
+        return True
+
+
+def configure_logging() -> None:
+    """Sends Muster's log lines to stderr, each with its request id."""
+    handler = logging.StreamHandler()
+    handler.addFilter(_RequestIdFilter())
+    handler.setFormatter(
+        logging.Formatter(
+            "%(asctime)s %(levelname)s [%(request_id)s] %(name)s: %(message)s"
+        )
+    )
+    log = logging.getLogger("muster")
+    log.handlers = [handler]
+    log.setLevel(logging.INFO)
+    log.propagate = False

@@ -1,0 +1,150 @@
+"""What surrounds every request, outermost first; pure ASGI.
+
+`RequestContext` names the request and answers for what nobody else caught.
+`EntityTags` gives answers a name, and saves sending the same one twice.
+"""
+
+import hashlib
+import re
+from collections.abc import Awaitable, Callable, Collection
+from typing import Final
+from uuid import uuid4
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from config.logs import request_id_of_task
+
+# Others may carry line breaks or escape sequences into logs and headers.
+_SANE_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+
+_ETAG: Final = re.compile(r'(?:W/)?("[^"]*"|\*)')
+
+FaultHandler = Callable[[Request, Exception], Awaitable[Response]]
+
+
+class RequestContext:
+    """Gives every request an id, and every fault an answer."""
+
+    def __init__(self, app: ASGIApp, on_fault: FaultHandler) -> None:
+        self._app = app
+        self._on_fault = on_fault
+
+    async def __call__(
+        self, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, _with_one_line_faults(send))
+            return
+        request_id = _request_id(scope)
+        scope.setdefault("state", {})["request_id"] = request_id
+        request_id_of_task.set(request_id)
+        started = False
+
+        async def send_named(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                message["headers"].append(
+                    (b"x-request-id", request_id.encode())
+                )
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_named)
+        except Exception as error:  # pylint: disable=broad-exception-caught
+            # The last resort: whatever it is, its trace goes to the log only.
+            response = await self._on_fault(Request(scope, receive), error)
+            if not started:
+                await response(scope, receive, send_named)
+
+
+class EntityTags:
+    """Adds an ETag to what GETs answer, and honours If-None-Match.
+
+    The tag is a hash of the body: equal answers have equal tags, whatever
+    worker or version computed them. Only answers of one piece are tagged, so
+    streams stay streams.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(
+        self, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        if scope["type"] != "http" or scope["method"] != "GET":
+            await self._app(scope, receive, send)
+            return
+        start: Message | None = None
+
+        async def send_tagged(message: Message) -> None:
+            nonlocal start
+            if message["type"] == "http.response.start":
+                if message["status"] == 200:
+                    start = message
+                else:
+                    await send(message)
+                return
+            if start is not None:
+                if not message.get("more_body", False):
+                    message = _tag(scope, start, message)
+                await send(start)
+                start = None
+            await send(message)
+
+        await self._app(scope, receive, send_tagged)
+
+
+def etag_of(body: bytes) -> str:
+    """The ETag of an answer with this body."""
+    return f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
+
+
+def etags_in(header: str) -> Collection[str]:
+    """The tags of an If-Match or If-None-Match header, weak ones as strong."""
+    return _ETAG.findall(header)
+
+
+def _request_id(scope: Scope) -> str:
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _SANE_REQUEST_ID.fullmatch(value):
+            return str(value.decode())
+    return uuid4().hex
+
+
+def _tag(scope: Scope, start: Message, body: Message) -> Message:
+    """Puts the ETag into `start`; returns the body to send, if any is due."""
+    if any(name == b"etag" for name, _ in start["headers"]):
+        return body
+    etag = etag_of(body.get("body", b""))
+    start["headers"].append((b"etag", etag.encode()))
+    for name, value in scope["headers"]:
+        if name == b"if-none-match" and _has(value, etag):
+            start["status"] = 304
+            start["headers"] = [
+                header
+                for header in start["headers"]
+                if header[0] not in (b"content-length", b"content-type")
+            ]
+            return {**body, "body": b""}
+    return body
+
+
+def _has(if_none_match: bytes, etag: str) -> bool:
+    tags = etags_in(if_none_match.decode("latin-1"))
+    return "*" in tags or etag in tags
+
+
+def _with_one_line_faults(send: Send) -> Send:
+    """Shortens what the server logs when a service can't start."""
+
+    async def send_short(message: Message) -> None:
+        if message["type"] == "lifespan.startup.failed":
+            last_line = message["message"].strip().splitlines()[-1]
+            fault = last_line.partition(": ")[2] or last_line
+            message = {**message, "message": f"muster: {fault}"}
+        await send(message)
+
+    return send_short

@@ -1,0 +1,202 @@
+"""Settings: read once from the environment or `.env`, checked at start."""
+
+import os
+import secrets
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+JWT_SECRET_BYTES = 32
+
+# Words that stand in examples and tutorials; a secret that holds one of them
+# was copied, not made.
+_PLACEHOLDERS = ("changeme", "change-me", "secret", "password", "example")
+
+
+class SettingsError(Exception):
+    """Settings that Muster can't start with; the message is one line."""
+
+
+class Environment(StrEnum):
+    """Where this process runs; strictness follows from it."""
+
+    DEVELOPMENT = "development"
+    STAGING = "staging"
+    PRODUCTION = "production"
+
+
+class DocsAccess(StrEnum):
+    """Who may open `/docs`, `/redoc` and `/openapi.json`."""
+
+    PUBLIC = "public"
+    ADMIN = "admin"
+    OFF = "off"
+
+
+class Settings(BaseSettings):
+    """All that an operator can set; names are the environment's, lower case."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
+    )
+
+    environment: Environment = Field(
+        Environment.DEVELOPMENT,
+        description="Outside development, defaults that are handy but unsafe "
+        "are refused.",
+    )
+    mongo_db_uri: SecretStr | None = Field(
+        None,
+        description="Address of MongoDB; unset starts the embedded database.",
+    )
+    mongo_db_name: str = Field(
+        "muster",
+        pattern=r"^[A-Za-z0-9_-]{1,38}$",
+        description="Name of the database on that server.",
+    )
+    allow_embedded_db: bool = Field(
+        False,
+        description="Lets the embedded database serve in production.",
+    )
+    jwt_secret_key: SecretStr | None = Field(
+        None,
+        description="Key of the access tokens' signatures, 32 bytes or more; "
+        "in development one is made and kept in DATA_DIR.",
+    )
+    data_dir: Path = Field(
+        Path(".muster"),
+        description="Folder of the embedded database and of what development "
+        "makes by itself.",
+    )
+    port: int = Field(
+        8000, ge=1, le=65535, description="TCP port that `run.sh` serves on."
+    )
+    web_concurrency: int = Field(
+        4, ge=1, le=256, description="Number of worker processes."
+    )
+    docs_access: DocsAccess | None = Field(
+        None,
+        description="Who may read the API docs: public, admin or off; public "
+        "in development and admin elsewhere when unset.",
+    )
+    access_token_minutes: int = Field(
+        15, ge=1, le=24 * 60, description="Life of an access token, minutes."
+    )
+    refresh_token_days: int = Field(
+        30,
+        ge=1,
+        le=366,
+        description="Life of a login that is not refreshed, days.",
+    )
+
+    @property
+    def in_development(self) -> bool:
+        """True where conveniences are worth more than strictness."""
+        return self.environment is Environment.DEVELOPMENT
+
+    @property
+    def docs_open_to(self) -> DocsAccess:
+        """DOCS_ACCESS, or what the environment implies when it is unset."""
+        if self.docs_access is not None:
+            return self.docs_access
+        return DocsAccess.PUBLIC if self.in_development else DocsAccess.ADMIN
+
+    @model_validator(mode="after")
+    def _check_database(self) -> Self:
+        if self.mongo_db_uri is not None:
+            uri = self.mongo_db_uri.get_secret_value()
+            if not uri.startswith(("mongodb://", "mongodb+srv://")):
+                raise ValueError(
+                    "MONGO_DB_URI must begin with mongodb:// or mongodb+srv://"
+                )
+        elif (
+            self.environment is Environment.PRODUCTION
+            and not self.allow_embedded_db
+        ):
+            raise ValueError(
+                "MONGO_DB_URI is required in production (or set "
+                "ALLOW_EMBEDDED_DB=true to serve from the embedded database)"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_jwt_secret(self) -> Self:
+        if self.jwt_secret_key is None:
+            if not self.in_development:
+                raise ValueError(
+                    "JWT_SECRET_KEY is required outside development: set it "
+                    "to 32 random bytes or more, e.g. from `openssl rand "
+                    "-base64 48`"
+                )
+            return self
+        secret = self.jwt_secret_key.get_secret_value()
+        if len(secret.encode()) < JWT_SECRET_BYTES:
+            raise ValueError("JWT_SECRET_KEY must have 32 bytes or more")
+        if not self.in_development and (
+            len(set(secret)) < 10
+            or any(word in secret.lower() for word in _PLACEHOLDERS)
+        ):
+            raise ValueError(
+                "JWT_SECRET_KEY is a placeholder: set it to random bytes, "
+                "e.g. from `openssl rand -base64 48`"
+            )
+        return self
+
+    def signing_key(self) -> str:
+        """The key of access tokens; made once in DATA_DIR in development."""
+        if self.jwt_secret_key is not None:
+            return self.jwt_secret_key.get_secret_value()
+        return _kept_secret(self.data_dir / "jwt_secret_key")
+
+
+def load_settings() -> Settings:
+    """Reads the settings.
+
+    Raises:
+        SettingsError: one line that names each bad setting.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise SettingsError(_one_line(error)) from error
+
+
+def load_settings_or_exit() -> Settings:
+    """Reads the settings, or ends the process with one line on stderr."""
+    try:
+        return load_settings()
+    except SettingsError as error:
+        sys.exit(f"muster: {error}")
+
+
+def _one_line(error: ValidationError) -> str:
+    faults = []
+    for fault in error.errors(include_input=False, include_url=False):
+        message = fault["msg"].removeprefix("Value error, ")
+        name = "_".join(str(part) for part in fault["loc"]).upper()
+        faults.append(f"{name}: {message}" if name else message)
+    return "; ".join(faults)
+
+
+def _kept_secret(path: Path) -> str:
+    """Reads the secret in `path`, which one of the first processes writes.
+
+    A hard link fails when the name exists, so that of several workers that
+    start at once exactly one secret is kept, and it is never seen half written.
+    """
+    if not path.exists():
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        draft = path.with_name(f"{path.name}.{os.getpid()}")
+        draft.touch(mode=0o600)
+        draft.write_text(secrets.token_urlsafe(48), encoding="ascii")
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            pass
+        finally:
+            draft.unlink()
+    return path.read_text(encoding="ascii")

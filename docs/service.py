@@ -1,0 +1,28 @@
+"""Docs of `routes/service.py`, and of the API as a whole."""
+
+from docs import EndpointDoc
+
+DESCRIPTION = """The backend of a community that meets and computes together.
+
+**Try it here:** register at *Users → Register*, press **Authorize**, and log
+in with your e-mail as *username*.
+
+**Errors** are `application/problem+json` (RFC 9457): read `detail`, and quote
+`request_id` when you ask for help. **Lists** answer `items` and `next_cursor`.
+**Times** are RFC 3339 with an offset; answers are UTC. **Changes** honour
+`If-Match`, reads `If-None-Match`."""
+
+TAGS = [
+    {"name": "Auth", "description": "Log in, stay logged in, log out."},
+    {"name": "Users", "description": "Accounts and profiles."},
+    {
+        "name": "Events",
+        "description": "Publish, find, change, approve gatherings.",
+    },
+    {"name": "Service", "description": "What this service is."},
+]
+
+GET_SERVICE: EndpointDoc = {
+    "summary": "What this is",
+    "description": "Name and version of the service, and where its docs are.",
+}

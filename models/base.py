@@ -1,0 +1,132 @@
+"""What all models share: identity in MongoDB, times, pages, strict bodies."""
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any, Generic, Self, TypeVar
+from uuid import uuid4
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    WithJsonSchema,
+)
+
+Document = dict[str, Any]
+Item = TypeVar("Item")
+
+_UUID4 = (
+    r"^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$"
+)
+
+# RFC 3339, section 5.6: the offset is required.
+_RFC_3339 = re.compile(
+    r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d{1,9})?)?([Zz]|[+-]\d\d:\d\d)"
+)
+
+
+def new_id() -> str:
+    """A random (version 4) UUID as text, the form of every `_id`."""
+    return str(uuid4())
+
+
+def utc_now() -> datetime:
+    """The present as an aware UTC time, to the millisecond as MongoDB keeps it."""
+    return _to_stored_precision(datetime.now(UTC))
+
+
+def _to_stored_precision(time: datetime) -> datetime:
+    try:
+        time = time.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("the time lies outside the years 1 to 9999") from error
+    return time.replace(microsecond=time.microsecond // 1000 * 1000)
+
+
+def _require_rfc_3339(value: object) -> object:
+    if isinstance(value, str) and not _RFC_3339.fullmatch(value):
+        raise ValueError(_TIME_HINT)
+    if isinstance(value, int | float):
+        raise ValueError(_TIME_HINT)
+    return value
+
+
+_TIME_HINT = (
+    "a time is RFC 3339 with an offset, such as 2026-05-01T18:30:00+02:00"
+)
+
+# Aware, UTC, whole milliseconds: what comes back from MongoDB equals what was
+# stored.
+UtcTime = Annotated[AwareDatetime, AfterValidator(_to_stored_precision)]
+
+# A time that a client sends, with any offset.
+InputTime = Annotated[
+    UtcTime,
+    BeforeValidator(_require_rfc_3339),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
+]
+
+ObjectId = Annotated[
+    str,
+    StringConstraints(pattern=_UUID4),
+    WithJsonSchema({"type": "string", "format": "uuid", "pattern": _UUID4}),
+]
+
+
+class ExtendedBaseModel(BaseModel):
+    """A document as stored; the only place that knows of `_id`."""
+
+    model_config = ConfigDict(populate_by_name=True, extra="ignore")
+
+    id: str = Field(default_factory=new_id, alias="_id")
+
+    def get_id(self) -> str:
+        """The uuid4 under which MongoDB keeps this document."""
+        return self.id
+
+    # The name is fixed by the house; pydantic's own `dict` is deprecated in
+    # favour of `model_dump`, and has other arguments.
+    def dict(self) -> Document:  # type: ignore[override]
+        """The document for MongoDB, with its `_id`."""
+        return self.model_dump(by_alias=True)
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Self:
+        """The model of a document that MongoDB returned.
+
+        Raises:
+            pydantic.ValidationError: the document does not fit the model.
+        """
+        return cls.model_validate(document)
+
+
+class RequestModel(BaseModel):
+    """A body or query that a client sends: unknown fields are refused."""
+
+    model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
+
+
+class Page(BaseModel, Generic[Item]):
+    """One page of a list."""
+
+    items: list[Item]
+    next_cursor: str | None = Field(
+        description="Pass it as `cursor` to get the next page; null at the end."
+    )
+
+
+class PageQuery(RequestModel):
+    """Which page of a list."""
+
+    limit: int = Field(20, ge=1, le=100, description="Items on a page.")
+    cursor: str | None = Field(
+        None,
+        max_length=1024,
+        description="`next_cursor` of the page before; the other parameters "
+        "must stay the same.",
+    )

@@ -1,0 +1,305 @@
+"""Everything that can go wrong, as a tree.
+
+    MusterError
+    ├── NotAuthenticatedError            401 not-authenticated
+    │   └── BadCredentialsError          401 bad-credentials
+    ├── ForbiddenError                   403 forbidden
+    ├── NotFoundError                    404 not-found
+    │   ├── UserNotFoundError            404 user-not-found
+    │   ├── LoginNotFoundError           404 login-not-found
+    │   └── EventNotFoundError           404 event-not-found
+    ├── MethodNotAllowedError            405 method-not-allowed
+    ├── ConflictError                    409 (abstract)
+    │   ├── EmailTakenError              409 email-taken
+    │   ├── EventClosedError             409 event-closed
+    │   ├── CapacityBelowSeatsError      409 capacity-below-seats
+    │   └── AlreadyDecidedError          409 already-decided
+    ├── StaleError                       412 precondition-failed
+    ├── BodyTooLargeError                413 body-too-large
+    ├── UnsupportedMediaTypeError        415 unsupported-media-type
+    ├── InvalidRequestError              422 invalid-request
+    ├── TooManyAttemptsError             429 too-many-attempts
+    ├── InternalError                    500 internal-error
+    └── DatabaseUnavailableError         503 database-unavailable
+
+A class says what happened; its constructor takes the facts, which become
+members of the problem+json answer (RFC 9457). `routes/problems.py` makes it.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+
+class MusterError(Exception):
+    """A problem that a caller is told about.
+
+    Attributes:
+        status: the HTTP status.
+        title: what kind of problem it is, the same for each occurrence.
+        slug: the last part of the problem's `type`.
+        hint: the detail of an example, for the docs.
+        detail: what happened this time, and what to do about it.
+        facts: further members of the answer.
+        headers: headers that the status requires.
+    """
+
+    status: ClassVar[int] = 500
+    title: ClassVar[str] = "Internal error"
+    slug: ClassVar[str] = "internal-error"
+    hint: ClassVar[str] = ""
+
+    def __init__(
+        self,
+        detail: str = "",
+        facts: Mapping[str, object] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail or self.hint)
+        self.detail = detail or self.hint
+        self.facts = dict(facts or {})
+        self.headers = dict(headers or {})
+
+
+class NotAuthenticatedError(MusterError):
+    """No credentials where they are needed, or bad ones."""
+
+    status = 401
+    title = "Not authenticated"
+    slug = "not-authenticated"
+    hint = (
+        "Log in at POST /v1/auth/login and send the access token as "
+        "'Authorization: Bearer …'."
+    )
+
+    def __init__(self, detail: str = "") -> None:
+        super().__init__(detail, headers={"WWW-Authenticate": "Bearer"})
+
+
+class BadCredentialsError(NotAuthenticatedError):
+    """The e-mail is unknown or the password wrong; nobody is told which."""
+
+    title = "Bad credentials"
+    slug = "bad-credentials"
+    hint = "No account matches this e-mail and password."
+
+
+class ForbiddenError(MusterError):
+    """The caller is known, and may not do this."""
+
+    status = 403
+    title = "Forbidden"
+    slug = "forbidden"
+    hint = "Only an admin may do this."
+
+
+class NotFoundError(MusterError):
+    """There is nothing here, or nothing that the caller may know of."""
+
+    status = 404
+    title = "Not found"
+    slug = "not-found"
+    hint = "Nothing is served at this path: /docs lists what is."
+
+
+class UserNotFoundError(NotFoundError):
+    """No member has this id."""
+
+    title = "Member not found"
+    slug = "user-not-found"
+    hint = "There is no member with this id."
+
+    def __init__(self, user_id: str) -> None:
+        super().__init__(facts={"user_id": user_id})
+
+
+class LoginNotFoundError(NotFoundError):
+    """The caller has no login with this id."""
+
+    title = "Login not found"
+    slug = "login-not-found"
+    hint = "You have no login with this id: GET /v1/auth/logins lists yours."
+
+    def __init__(self, login_id: str) -> None:
+        super().__init__(facts={"login_id": login_id})
+
+
+class EventNotFoundError(NotFoundError):
+    """No event has this id, or the caller may not know of it."""
+
+    title = "Event not found"
+    slug = "event-not-found"
+    hint = "There is no event with this id, or it is not open to you."
+
+    def __init__(self, event_id: str) -> None:
+        super().__init__(facts={"event_id": event_id})
+
+
+class MethodNotAllowedError(MusterError):
+    """The path exists, but not with this method."""
+
+    status = 405
+    title = "Method not allowed"
+    slug = "method-not-allowed"
+    hint = "The Allow header lists the methods of this path."
+
+
+class ConflictError(MusterError):
+    """The request is fine, but not in the present state."""
+
+    status = 409
+
+
+class EmailTakenError(ConflictError):
+    """Another account has this e-mail, whatever its letters' case."""
+
+    title = "E-mail taken"
+    slug = "email-taken"
+    hint = "An account with this e-mail exists: log in, or use another one."
+
+    def __init__(self, email: str) -> None:
+        super().__init__(facts={"email": email})
+
+
+class EventClosedError(ConflictError):
+    """The event is cancelled or past."""
+
+    title = "Event closed"
+    slug = "event-closed"
+    hint = "This event is cancelled or past, and can't be changed any more."
+
+    def __init__(self, event_id: str, event_status: str) -> None:
+        super().__init__(
+            f"This event is {event_status}, and can't be changed any more.",
+            {"event_id": event_id, "event_status": event_status},
+        )
+
+
+class CapacityBelowSeatsError(ConflictError):
+    """More seats are taken than the new capacity has."""
+
+    title = "Capacity below seats taken"
+    slug = "capacity-below-seats"
+    hint = "The capacity can't fall below the seats that are taken."
+
+    def __init__(self, capacity: int, seats_taken: int) -> None:
+        super().__init__(
+            f"{seats_taken} seats are taken: the capacity can't fall to "
+            f"{capacity}.",
+            {"capacity": capacity, "seats_taken": seats_taken},
+        )
+
+
+class AlreadyDecidedError(ConflictError):
+    """The event is not waiting for a decision."""
+
+    title = "Already decided"
+    slug = "already-decided"
+    hint = "This event does not wait for a decision."
+
+    def __init__(self, event_id: str, approval: str) -> None:
+        super().__init__(
+            f"This event is {approval} already.",
+            {"event_id": event_id, "approval": approval},
+        )
+
+
+class StaleError(MusterError):
+    """If-Match names another state than the present one."""
+
+    status = 412
+    title = "Precondition failed"
+    slug = "precondition-failed"
+    hint = (
+        "Somebody changed it since you read it: read it again, and send the "
+        "new ETag as If-Match."
+    )
+
+
+class BodyTooLargeError(MusterError):
+    """The body is longer than Muster reads."""
+
+    status = 413
+    title = "Body too large"
+    slug = "body-too-large"
+    hint = "The body is over the limit of 1048576 bytes."
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(
+            f"The body is over the limit of {limit_bytes} bytes.",
+            {"limit_bytes": limit_bytes},
+        )
+
+
+class UnsupportedMediaTypeError(MusterError):
+    """The body has another Content-Type than the endpoint reads."""
+
+    status = 415
+    title = "Unsupported media type"
+    slug = "unsupported-media-type"
+    hint = "Send the body as application/json."
+
+    def __init__(self, expected: str) -> None:
+        super().__init__(
+            f"Send the body as {expected}.", {"expected": expected}
+        )
+
+
+class InvalidRequestError(MusterError):
+    """The body, the query, the path or a header does not fit."""
+
+    status = 422
+    title = "Invalid request"
+    slug = "invalid-request"
+    hint = "body.title: Field required"
+
+    def __init__(self, errors: Sequence[Mapping[str, object]]) -> None:
+        first = errors[0]
+        loc = first["loc"]
+        where = (
+            ".".join(str(part) for part in loc)
+            if isinstance(loc, Sequence)
+            else loc
+        )
+        super().__init__(f"{where}: {first['msg']}", {"errors": list(errors)})
+
+    @classmethod
+    def at(
+        cls, *loc: str, msg: str, kind: str = "value_error"
+    ) -> "InvalidRequestError":
+        """The error of one place, e.g. `at("body", "ends_at", msg=…)`."""
+        return cls([{"loc": list(loc), "msg": msg, "type": kind}])
+
+
+class TooManyAttemptsError(MusterError):
+    """Too many logins failed for this e-mail."""
+
+    status = 429
+    title = "Too many attempts"
+    slug = "too-many-attempts"
+    hint = "Too many logins failed: wait, then try again."
+
+    def __init__(self, retry_after_seconds: int) -> None:
+        super().__init__(
+            f"Too many logins failed: try again in {retry_after_seconds} "
+            "seconds.",
+            {"retry_after_seconds": retry_after_seconds},
+            {"Retry-After": str(retry_after_seconds)},
+        )
+
+
+class InternalError(MusterError):
+    """A fault of Muster's own; the log has the details."""
+
+    hint = "Something broke on our side; the request_id helps us to find it."
+
+
+class DatabaseUnavailableError(MusterError):
+    """The database did not answer in time."""
+
+    status = 503
+    title = "Database unavailable"
+    slug = "database-unavailable"
+    hint = "The database does not answer at present: try again in a moment."
+
+    def __init__(self) -> None:
+        super().__init__(headers={"Retry-After": "2"})

@@ -1,0 +1,146 @@
+"""Members: as stored, as sent, as shown."""
+
+import unicodedata
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    EmailStr,
+    Field,
+    SecretStr,
+    StringConstraints,
+    model_validator,
+)
+
+from models.base import (
+    ExtendedBaseModel,
+    PageQuery,
+    RequestModel,
+    UtcTime,
+    utc_now,
+)
+from models.links import Links
+
+
+class Role(StrEnum):
+    """What a member may do beyond their own affairs."""
+
+    MEMBER = "member"
+    ADMIN = "admin"
+
+
+def _check_name(name: str) -> str:
+    if any(unicodedata.category(char).startswith("C") for char in name):
+        raise ValueError("a name has no control or invisible characters")
+    if not any(char.isalpha() for char in name):
+        raise ValueError("a name has a letter")
+    return unicodedata.normalize("NFC", name)
+
+
+PersonName = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=64),
+    AfterValidator(_check_name),
+]
+Password = Annotated[SecretStr, Field(min_length=10, max_length=128)]
+
+# A password that is only compared: it may be as old as the account.
+GivenPassword = Annotated[SecretStr, Field(min_length=1, max_length=128)]
+
+
+class User(ExtendedBaseModel):
+    """A member as stored."""
+
+    first_name: str
+    last_name: str
+    email: str
+    password_hash: str
+    role: Role = Role.MEMBER
+    disabled: bool = False
+    links: Links = []
+    created_at: UtcTime = Field(default_factory=utc_now)
+    updated_at: UtcTime = Field(default_factory=utc_now)
+    revision: str
+
+
+class UserCreate(RequestModel):
+    """A registration."""
+
+    first_name: PersonName = Field(examples=["Ada"])
+    last_name: PersonName = Field(examples=["O'Neil"])
+    email: EmailStr = Field(examples=["ada@example.org"], max_length=254)
+    password: Password = Field(examples=["correct horse battery"])
+
+
+class UserUpdate(RequestModel):
+    """A change of the caller's own account; what is left out stays."""
+
+    first_name: PersonName = Field("", examples=["Ada"])
+    last_name: PersonName = Field("", examples=["Lovelace"])
+    links: Links = Field([], examples=[["https://ada.example.org"]])
+    email: EmailStr = Field(
+        "", max_length=254, examples=["ada@lovelace.example.org"]
+    )
+    password: Password = Field(
+        SecretStr(""), examples=["battery staple correct"]
+    )
+    current_password: GivenPassword | None = Field(
+        None, description="Needed to change the e-mail or the password."
+    )
+
+    @model_validator(mode="after")
+    def _need_current_password(self) -> Self:
+        if (
+            self.model_fields_set & {"email", "password"}
+            and self.current_password is None
+        ):
+            raise ValueError(
+                "current_password is needed to change the e-mail or password"
+            )
+        return self
+
+
+class UserAdminUpdate(RequestModel):
+    """What an admin may change of a member; what is left out stays."""
+
+    role: Role = Field(Role.MEMBER, examples=["admin"])
+    disabled: bool = Field(False, examples=[False])
+
+
+class UserQuery(PageQuery):
+    """Which members to list."""
+
+    q: str | None = Field(
+        None,
+        min_length=1,
+        max_length=100,
+        description="Words that begin a part of the name or e-mail.",
+    )
+    role: Role | None = Field(None, description="Only members with this role.")
+
+
+class PublicUser(BaseModel):
+    """What everybody may know of a member."""
+
+    id: str
+    first_name: str
+    last_name: str
+    links: list[str]
+    created_at: datetime
+
+    @classmethod
+    def of(cls, user: User) -> Self:
+        """The public profile of `user`."""
+        return cls.model_validate(user, from_attributes=True)
+
+
+class PrivateUser(PublicUser):
+    """What a member knows of themselves, and an admin of them."""
+
+    email: str
+    role: Role
+    disabled: bool
+    updated_at: datetime

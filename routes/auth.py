@@ -1,0 +1,101 @@
+"""Auth: log in, stay logged in, log out."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Header, Request, status
+
+from docs import auth as docs
+from models.exceptions import (
+    BadCredentialsError,
+    LoginNotFoundError,
+    NotAuthenticatedError,
+    TooManyAttemptsError,
+)
+from models.logins import LoginForm, LoginRead, RefreshRequest, TokenPair
+from routes.dependencies import (
+    CurrentUser,
+    LoginId,
+    client_address,
+    user_agent,
+)
+from routes.problems import COMMON, WITH_BODY, member_problems, problems
+from utils import accounts, logins
+
+router = APIRouter(
+    prefix="/v1/auth", tags=["Auth"], responses=problems(*COMMON)
+)
+
+
+@router.post(
+    "/login",
+    **docs.LOG_IN,
+    responses=problems(BadCredentialsError, TooManyAttemptsError, *WITH_BODY),
+)
+async def log_in(
+    form: Annotated[LoginForm, Form()], request: Request
+) -> TokenPair:
+    return await accounts.log_in(
+        form.username,
+        form.password.get_secret_value(),
+        address=client_address(request),
+        client=user_agent(request),
+    )
+
+
+@router.post(
+    "/refresh",
+    **docs.REFRESH,
+    responses=problems(NotAuthenticatedError, *WITH_BODY),
+)
+async def refresh(
+    body: RefreshRequest,
+    idempotency_key: Annotated[
+        str | None, Header(min_length=1, max_length=200)
+    ] = None,
+) -> TokenPair:
+    return await logins.refresh(body.refresh_token, retry_key=idempotency_key)
+
+
+@router.post(
+    "/logout",
+    status_code=status.HTTP_204_NO_CONTENT,
+    **docs.LOG_OUT,
+    responses=member_problems(),
+)
+async def log_out(actor: CurrentUser) -> None:
+    await logins.revoke_login(actor.login_id)
+
+
+@router.post(
+    "/logout-all",
+    status_code=status.HTTP_204_NO_CONTENT,
+    **docs.LOG_OUT_ALL,
+    responses=member_problems(),
+)
+async def log_out_all(actor: CurrentUser) -> None:
+    await logins.revoke_logins_of(actor.user_id)
+
+
+@router.get(
+    "/validate",
+    status_code=status.HTTP_204_NO_CONTENT,
+    **docs.VALIDATE,
+    responses=member_problems(),
+)
+async def validate(_actor: CurrentUser) -> None:
+    return None
+
+
+@router.get("/logins", **docs.LIST_LOGINS, responses=member_problems())
+async def list_logins(actor: CurrentUser) -> list[LoginRead]:
+    return await logins.list_logins(actor)
+
+
+@router.delete(
+    "/logins/{login_id}",
+    status_code=status.HTTP_204_NO_CONTENT,
+    **docs.REVOKE_LOGIN,
+    responses=member_problems(LoginNotFoundError),
+)
+async def revoke_login(login_id: LoginId, actor: CurrentUser) -> None:
+    await logins.revoke_own_login(login_id, actor=actor)

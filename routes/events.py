@@ -1,0 +1,146 @@
+"""Events: publish, find, change, cancel, decide."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, status
+
+from docs import events as docs
+from models.base import Page, PageQuery
+from models.events import (
+    EventCreate,
+    EventDenial,
+    EventQuery,
+    EventRead,
+    EventUpdate,
+)
+from models.exceptions import (
+    AlreadyDecidedError,
+    CapacityBelowSeatsError,
+    EventClosedError,
+    EventNotFoundError,
+    ForbiddenError,
+    StaleError,
+)
+from routes.dependencies import (
+    AdminUser,
+    CurrentUser,
+    EventId,
+    IfMatch,
+    MaybeUser,
+)
+from routes.problems import (
+    COMMON,
+    WITH_BODY,
+    admin_problems,
+    member_problems,
+    problems,
+)
+from utils import events
+
+router = APIRouter(
+    prefix="/v1/events", tags=["Events"], responses=problems(*COMMON)
+)
+
+
+@router.post(
+    "",
+    status_code=status.HTTP_201_CREATED,
+    **docs.CREATE_EVENT,
+    responses=member_problems(*WITH_BODY),
+)
+async def create_event(body: EventCreate, actor: CurrentUser) -> EventRead:
+    return EventRead.of(await events.create_event(body, actor=actor))
+
+
+@router.get("", **docs.LIST_EVENTS, responses=member_problems())
+async def list_events(
+    query: Annotated[EventQuery, Query()], actor: MaybeUser
+) -> Page[EventRead]:
+    return await events.list_events(query, actor=actor)
+
+
+@router.get("/queue", **docs.LIST_EVENT_QUEUE, responses=admin_problems())
+async def list_event_queue(
+    query: Annotated[PageQuery, Query()], _actor: AdminUser
+) -> Page[EventRead]:
+    return await events.list_queue(query)
+
+
+@router.get(
+    "/{event_id}",
+    **docs.GET_EVENT,
+    responses=member_problems(EventNotFoundError),
+)
+async def get_event(event_id: EventId, actor: MaybeUser) -> EventRead:
+    return EventRead.of(await events.get_event(event_id, actor=actor))
+
+
+@router.patch(
+    "/{event_id}",
+    **docs.UPDATE_EVENT,
+    responses=member_problems(
+        EventNotFoundError,
+        ForbiddenError,
+        EventClosedError,
+        CapacityBelowSeatsError,
+        StaleError,
+        *WITH_BODY,
+    ),
+)
+async def update_event(
+    event_id: EventId,
+    body: EventUpdate,
+    actor: CurrentUser,
+    if_match: IfMatch,
+) -> EventRead:
+    return EventRead.of(
+        await events.update_event(
+            event_id, body, actor=actor, if_match=if_match
+        )
+    )
+
+
+@router.post(
+    "/{event_id}/cancel",
+    **docs.CANCEL_EVENT,
+    responses=member_problems(
+        EventNotFoundError, ForbiddenError, EventClosedError
+    ),
+)
+async def cancel_event(event_id: EventId, actor: CurrentUser) -> EventRead:
+    return EventRead.of(await events.cancel(event_id, actor=actor))
+
+
+@router.delete(
+    "/{event_id}",
+    status_code=status.HTTP_204_NO_CONTENT,
+    **docs.DELETE_EVENT,
+    responses=admin_problems(EventNotFoundError),
+)
+async def delete_event(event_id: EventId, _actor: AdminUser) -> None:
+    await events.delete(event_id)
+
+
+@router.post(
+    "/{event_id}/approve",
+    **docs.APPROVE_EVENT,
+    responses=admin_problems(
+        EventNotFoundError, AlreadyDecidedError, EventClosedError
+    ),
+)
+async def approve_event(event_id: EventId, actor: AdminUser) -> EventRead:
+    return EventRead.of(await events.approve(event_id, actor=actor))
+
+
+@router.post(
+    "/{event_id}/deny",
+    **docs.DENY_EVENT,
+    responses=admin_problems(
+        EventNotFoundError, AlreadyDecidedError, EventClosedError, *WITH_BODY
+    ),
+)
+async def deny_event(
+    event_id: EventId, actor: AdminUser, body: EventDenial | None = None
+) -> EventRead:
+    reason = None if body is None else body.reason
+    return EventRead.of(await events.deny(event_id, reason=reason, actor=actor))

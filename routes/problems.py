@@ -1,0 +1,237 @@
+"""Problems: one builder of problem+json, and what each route declares of it.
+
+RFC 9457. The framework's own errors become the same kind of answer.
+"""
+
+import http
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from config import db
+from config.main import MAX_BODY_BYTES
+from models.exceptions import (
+    BodyTooLargeError,
+    DatabaseUnavailableError,
+    ForbiddenError,
+    InternalError,
+    InvalidRequestError,
+    MethodNotAllowedError,
+    MusterError,
+    NotAuthenticatedError,
+    NotFoundError,
+    UnsupportedMediaTypeError,
+)
+
+MEDIA_TYPE: Final = "application/problem+json"
+_JSON: Final = "application/json"
+_FORM: Final = "application/x-www-form-urlencoded"
+_LOG: Final = logging.getLogger("muster.problems")
+
+
+# Every endpoint reads a database, and checks what it is sent.
+COMMON: Final = (InvalidRequestError, DatabaseUnavailableError)
+
+# Endpoints with a body answer these as well.
+WITH_BODY: Final = (BodyTooLargeError, UnsupportedMediaTypeError)
+
+
+class InvalidPart(BaseModel):
+    """One thing that is wrong with a request."""
+
+    loc: list[str | int] = Field(examples=[["body", "title"]])
+    msg: str = Field(examples=["Field required"])
+    type: str = Field(examples=["missing"])
+
+
+class Problem(BaseModel):
+    """An error (RFC 9457); some have further members, named in the example."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str = Field(examples=["/problems/event-not-found"])
+    title: str
+    status: int
+    detail: str
+    instance: str = Field(description="The path that was asked for.")
+    request_id: str = Field(description="Quote it when you ask for help.")
+    errors: list[InvalidPart] | None = Field(
+        None, description="With status 422: what is wrong, and where."
+    )
+
+
+def problems(*errors: type[MusterError]) -> dict[int | str, dict[str, Any]]:
+    """What a route declares: the errors that it can answer, with examples."""
+    declared: dict[int | str, dict[str, Any]] = {}
+    for error in errors:
+        entry = declared.setdefault(
+            error.status,
+            {
+                "description": http.HTTPStatus(error.status).phrase,
+                "content": {
+                    MEDIA_TYPE: {
+                        "schema": {"$ref": "#/components/schemas/Problem"},
+                        "examples": {},
+                    }
+                },
+            },
+        )
+        entry["content"][MEDIA_TYPE]["examples"][error.slug] = {
+            "summary": error.title,
+            "value": _example(error),
+        }
+    return declared
+
+
+def member_problems(
+    *errors: type[MusterError],
+) -> dict[int | str, dict[str, Any]]:
+    """`problems` of a route for signed-in members."""
+    return problems(NotAuthenticatedError, *errors)
+
+
+def admin_problems(
+    *errors: type[MusterError],
+) -> dict[int | str, dict[str, Any]]:
+    """`problems` of a route for admins."""
+    return problems(NotAuthenticatedError, ForbiddenError, *errors)
+
+
+def install(app: FastAPI) -> None:
+    """Makes every error of `app` a problem+json."""
+    app.add_exception_handler(MusterError, _on_error)
+    app.add_exception_handler(HTTPException, _on_error)
+    app.add_exception_handler(RequestValidationError, _on_error)
+    for error in db.UNAVAILABLE_ERRORS:
+        app.add_exception_handler(error, _on_error)
+
+
+async def on_fault(request: Request, error: Exception) -> Response:
+    """The answer to an exception that nobody caught."""
+    problem = _problem_of(request, error)
+    if isinstance(problem, InternalError):
+        _LOG.error("%s %s failed", request.method, request.url.path,
+                   exc_info=error)  # fmt: skip
+    return _response(request, problem)
+
+
+async def _on_error(request: Request, error: Exception) -> Response:
+    if isinstance(error, db.UNAVAILABLE_ERRORS):
+        _LOG.error("the database does not answer: %s", _first_line(error))
+    return _response(request, _problem_of(request, error))
+
+
+def _response(request: Request, error: MusterError) -> Response:
+    return JSONResponse(
+        {
+            "type": f"/problems/{error.slug}",
+            "title": error.title,
+            "status": error.status,
+            "detail": error.detail,
+            "instance": request.url.path,
+            "request_id": request.state.request_id,
+            **error.facts,
+        },
+        status_code=error.status,
+        headers=error.headers,
+        media_type=MEDIA_TYPE,
+    )
+
+
+def _problem_of(request: Request, error: Exception) -> MusterError:
+    match error:
+        case MusterError():
+            return error
+        case RequestValidationError():
+            return _of_validation(request, error.errors())
+        case HTTPException():
+            return _of_http(error)
+    if isinstance(error, db.UNAVAILABLE_ERRORS):
+        return DatabaseUnavailableError()
+    return InternalError()
+
+
+def _of_http(error: HTTPException) -> MusterError:
+    match error.status_code:
+        case 400:
+            # The framework's word for a body that it can't even read.
+            return InvalidRequestError.at("body", msg="the body can't be read")
+        case 404:
+            return NotFoundError()
+        case 405:
+            return MethodNotAllowedError(headers=error.headers)
+        case 413:
+            return BodyTooLargeError(MAX_BODY_BYTES)
+    return InternalError()
+
+
+def _of_validation(
+    request: Request, faults: Sequence[Mapping[str, Any]]
+) -> MusterError:
+    expected = _expected_media_type(request)
+    sent = request.headers.get("content-type", "").partition(";")[0].strip()
+    about_body = any(fault["loc"][0] == "body" for fault in faults)
+    if about_body and expected is not None and sent.lower() != expected:
+        if sent or request.headers.get("content-length", "0") != "0":
+            return UnsupportedMediaTypeError(expected)
+    return InvalidRequestError(
+        # Never `input` or `ctx`: they may hold a password.
+        [
+            {
+                "loc": list(fault["loc"]),
+                "msg": fault["msg"].removeprefix("Value error, "),
+                "type": fault["type"],
+            }
+            for fault in faults
+        ]
+    )
+
+
+def _expected_media_type(request: Request) -> str | None:
+    route = request.scope.get("route")
+    if not isinstance(route, APIRoute) or route.body_field is None:
+        return None
+    is_form = type(route.body_field.field_info).__name__ == "Form"
+    return _FORM if is_form else _JSON
+
+
+def _example(error: type[MusterError]) -> dict[str, object]:
+    value: dict[str, object] = {
+        "type": f"/problems/{error.slug}",
+        "title": error.title,
+        "status": error.status,
+        "detail": error.hint,
+        "instance": "/v1/…",
+        "request_id": "5f0c9a52c7f04c1c9d0c3d7d0d3f2f11",
+    }
+    if error is InvalidRequestError:
+        value["errors"] = [
+            {"loc": ["body", "title"], "msg": "Field required",
+             "type": "missing"}
+        ]  # fmt: skip
+    return value
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
+
+
+def describe(schema: dict[str, Any]) -> dict[str, Any]:
+    """Adds the problem's own schema to an OpenAPI document."""
+    components = schema.setdefault("components", {}).setdefault("schemas", {})
+    problem = Problem.model_json_schema(
+        ref_template="#/components/schemas/{model}"
+    )
+    components.update(problem.pop("$defs"))
+    components["Problem"] = problem
+    for unused in ("HTTPValidationError", "ValidationError"):
+        components.pop(unused, None)
+    return schema

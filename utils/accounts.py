@@ -1,0 +1,83 @@
+"""Accounts: what concerns a member and their logins together.
+
+Owns no collection. May call: attempts, logins, users. Each use case writes the
+member first and the logins then; repeating it after a crash in between does
+what was left.
+"""
+
+from collections.abc import Collection
+
+from models.exceptions import ForbiddenError
+from models.logins import Actor, TokenPair
+from models.users import Role, User, UserAdminUpdate, UserUpdate
+from utils import attempts, logins, users
+
+
+async def log_in(
+    email: str, password: str, *, address: str, client: str
+) -> TokenPair:
+    """Signs a member in by e-mail and password.
+
+    Raises:
+        BadCredentialsError: they don't belong together.
+        TooManyAttemptsError: too many logins failed for this e-mail.
+    """
+    attempt = await attempts.begin(users.email_key(email), address=address)
+    user = await users.check_password(email, password)
+    await attempts.succeed(attempt)
+    return await logins.create_login(user, client=client)
+
+
+async def update_own(
+    change: UserUpdate, *, actor: Actor, if_match: Collection[str]
+) -> User:
+    """Changes the caller's account; a new password ends all other logins.
+
+    Raises:
+        ForbiddenError: current_password is wrong.
+        TooManyAttemptsError: it was wrong too often.
+        EmailTakenError: the new e-mail has an account.
+        StaleError: the account is in another state than `if_match` says.
+        InvalidRequestError: the new password is one of the commonest.
+    """
+    if change.current_password is not None:
+        # A stolen access token is no licence to guess the password.
+        attempt = await attempts.begin(actor.user_id, address=actor.login_id)
+        await users.confirm_password(actor.user_id, change.current_password)
+        await attempts.succeed(attempt)
+    user = await users.update_user(actor.user_id, change, if_match=if_match)
+    if "password" in change.model_fields_set:
+        await logins.revoke_logins_of(user.id, but=actor.login_id)
+    return user
+
+
+async def administer(
+    user_id: str,
+    change: UserAdminUpdate,
+    *,
+    actor: Actor,
+    if_match: Collection[str],
+) -> User:
+    """Changes a member's role, or disables the account and its logins.
+
+    Raises:
+        UserNotFoundError: there is none.
+        ForbiddenError: an admin would lock themselves out.
+        StaleError: the account is in another state than `if_match` says.
+    """
+    if user_id == actor.user_id:
+        raise ForbiddenError("Another admin must change your own account.")
+    user = await users.administer_user(user_id, change, if_match=if_match)
+    if user.disabled:
+        await logins.revoke_logins_of(user_id)
+    await logins.change_role_of(user_id, user.role)
+    return user
+
+
+async def make_admin(user: User) -> User:
+    """Makes a member an admin, on the operator's word."""
+    user = await users.administer_user(
+        user.id, UserAdminUpdate(role=Role.ADMIN)
+    )
+    await logins.change_role_of(user.id, user.role)
+    return user

@@ -1,0 +1,16 @@
+"""Collections: who owns which, for those who set a database up.
+
+Owns no collection. May call: all owners. The highest rank.
+"""
+
+from typing import Final
+
+from config import db
+from utils import attempts, events, logins, users
+
+_OWNERS: Final = (attempts, events, logins, users)
+
+
+def declared_indexes() -> db.Indexes:
+    """Each collection's indexes, as its owner declares them."""
+    return {owner.COLLECTION: owner.INDEXES for owner in _OWNERS}

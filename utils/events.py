@@ -1,0 +1,317 @@
+"""Events: publish, find, change, cancel, decide.
+
+Owns: `events`. Indexes: see INDEXES. May call: etags, event_pages, paging.
+"""
+
+from collections.abc import Callable, Collection
+from typing import Any, Final
+
+from config import db
+from models.base import Page, PageQuery, new_id, utc_now
+from models.events import (
+    Approval,
+    Event,
+    EventCreate,
+    EventQuery,
+    EventRead,
+    EventUpdate,
+    Status,
+    times_fault,
+)
+from models.exceptions import (
+    AlreadyDecidedError,
+    CapacityBelowSeatsError,
+    EventClosedError,
+    EventNotFoundError,
+    ForbiddenError,
+    InvalidRequestError,
+    NotAuthenticatedError,
+)
+from models.logins import Actor
+from utils import etags, event_pages, paging
+
+COLLECTION: Final = "events"
+INDEXES: Final = [
+    # A change names the revision that it read, and is lost on a newer one.
+    db.IndexModel("revision", unique=True),
+    *event_pages.INDEXES,
+    db.IndexModel(
+        [
+            ("approval", db.ASCENDING),
+            ("created_at", db.ASCENDING),
+            ("_id", db.ASCENDING),
+        ]
+    ),
+]
+
+
+class _QueueCursor(paging.Cursor):
+    """The queue is worked off in the order of publishing."""
+
+    created_at_ms: int
+
+
+async def get_event(event_id: str, *, actor: Actor | None) -> Event:
+    """The event with this id, if the caller may see it.
+
+    Raises:
+        EventNotFoundError: there is none, or it is not open to the caller.
+    """
+    document = await db.collection(COLLECTION).find_one(
+        {"_id": event_id}, event_pages.WITHOUT_LOOKUP
+    )
+    if document is None:
+        raise EventNotFoundError(event_id)
+    event = Event.from_document(document)
+    if not _may_see(event, actor):
+        raise EventNotFoundError(event_id)
+    return event
+
+
+async def access_event_for_edit(event_id: str, *, actor: Actor) -> Event:
+    """The event with this id, for those who may change it.
+
+    Raises:
+        EventNotFoundError: there is none, or it is not open to the caller.
+        ForbiddenError: the caller neither created it nor is an admin.
+        EventClosedError: it is cancelled or past.
+    """
+    event = await get_event(event_id, actor=actor)
+    if not (actor.is_admin or event.creator_id == actor.user_id):
+        raise ForbiddenError(
+            "Only its creator or an admin may change an event."
+        )
+    status = event.status_at(utc_now())
+    if status in (Status.CANCELLED, Status.PAST):
+        raise EventClosedError(event_id, status)
+    return event
+
+
+async def list_events(
+    query: EventQuery, *, actor: Actor | None
+) -> Page[EventRead]:
+    """A page of the events that the caller may see.
+
+    Raises:
+        NotAuthenticatedError: an anonymous caller asks for their own events.
+        InvalidRequestError: the cursor is malformed or of another query.
+    """
+    if not query.mine:
+        owner = None
+    elif actor is None:
+        raise NotAuthenticatedError("Log in to list your own events.")
+    else:
+        owner = actor.user_id
+    return await event_pages.list_page(
+        db.collection(COLLECTION), query, owner=owner
+    )
+
+
+async def list_queue(query: PageQuery) -> Page[EventRead]:
+    """A page of the events that wait for a decision, the oldest first.
+
+    Raises:
+        InvalidRequestError: the cursor is malformed.
+    """
+    asked = paging.fingerprint(query, "queue")
+    conditions: db.Document = {
+        "cancelled_at": None,
+        "ends_at": {"$gt": utc_now()},
+    }
+    if query.cursor is not None:
+        last = paging.decode(_QueueCursor, query.cursor, query=asked)
+        conditions |= paging.after(
+            "created_at",
+            paging.from_milliseconds(last.created_at_ms),
+            last.last_id,
+        )
+    documents = await (
+        await db.collection(COLLECTION).aggregate(
+            [
+                {"$match": {"approval": Approval.PENDING}},
+                {"$match": conditions},
+                {"$sort": {"created_at": db.ASCENDING, "_id": db.ASCENDING}},
+                {"$limit": query.limit + 1},
+                {"$project": event_pages.WITHOUT_LOOKUP},
+            ]
+        )
+    ).to_list()
+    events = [Event.from_document(document) for document in documents]
+    return paging.page_of(
+        events,
+        limit=query.limit,
+        show=EventRead.of,
+        cursor_of=lambda event: _QueueCursor(
+            query=asked,
+            last_id=event.id,
+            created_at_ms=paging.to_milliseconds(event.created_at),
+        ),
+    )
+
+
+async def create_event(new: EventCreate, *, actor: Actor) -> Event:
+    """Publishes an event; a public one by a member waits for approval."""
+    event = Event(
+        **new.model_dump(),
+        creator_id=actor.user_id,
+        approval=_first_approval(new.public, actor),
+        revision=new_id(),
+    )
+    await db.collection(COLLECTION).insert_one(_to_document(event))
+    return event
+
+
+async def update_event(
+    event_id: str,
+    change: EventUpdate,
+    *,
+    actor: Actor,
+    if_match: Collection[str],
+) -> Event:
+    """Changes an event that is neither cancelled nor past.
+
+    Publishing a private event, or changing a denied one, asks an admin again.
+
+    Args:
+        event_id: the event.
+        change: the fields to change.
+        actor: its creator or an admin.
+        if_match: ETags of the states that the change is meant for; none for
+            any state.
+
+    Raises:
+        EventNotFoundError, ForbiddenError, EventClosedError: see
+            `access_event_for_edit`.
+        StaleError: the event is in another state than `if_match` says.
+        CapacityBelowSeatsError: more seats are taken.
+        InvalidRequestError: it would end before it starts.
+    """
+
+    def changed(event: Event) -> Event:
+        etags.require(EventRead.of(event), if_match)
+        return _with_change(event, change, actor)
+
+    return await _change(event_id, changed, actor=actor)
+
+
+async def cancel(event_id: str, *, actor: Actor) -> Event:
+    """Cancels an event that is not past; everybody who sees it sees that.
+
+    Raises:
+        EventNotFoundError, ForbiddenError, EventClosedError: see
+            `access_event_for_edit`.
+    """
+    return await _change(
+        event_id,
+        lambda event: event.model_copy(update={"cancelled_at": utc_now()}),
+        actor=actor,
+    )
+
+
+async def delete(event_id: str) -> None:
+    """Removes an event for good.
+
+    Raises:
+        EventNotFoundError: there is none.
+    """
+    result = await db.collection(COLLECTION).delete_one({"_id": event_id})
+    if result.deleted_count == 0:
+        raise EventNotFoundError(event_id)
+
+
+async def approve(event_id: str, *, actor: Actor) -> Event:
+    """Lets everybody see a public event.
+
+    Raises:
+        EventNotFoundError, EventClosedError: see `access_event_for_edit`.
+        AlreadyDecidedError: it does not wait for a decision.
+    """
+    return await _decide(event_id, Approval.APPROVED, None, actor)
+
+
+async def deny(event_id: str, *, reason: str | None, actor: Actor) -> Event:
+    """Keeps a public event hidden; its creator sees the reason.
+
+    Raises:
+        EventNotFoundError, EventClosedError: see `access_event_for_edit`.
+        AlreadyDecidedError: it does not wait for a decision.
+    """
+    return await _decide(event_id, Approval.DENIED, reason, actor)
+
+
+async def _change(
+    event_id: str, changed: Callable[[Event], Event], *, actor: Actor
+) -> Event:
+    """Replaces an event by what `changed` makes of it.
+
+    Atomic by the unique `revision`: the write meets an event only as it was
+    read; when another change came first, all is checked again on the new
+    state. Each lost round is somebody else's success, so it ends.
+    """
+    while True:
+        event = await access_event_for_edit(event_id, actor=actor)
+        new = changed(event).model_copy(
+            update={"updated_at": utc_now(), "revision": new_id()}
+        )
+        result = await db.collection(COLLECTION).replace_one(
+            {"revision": event.revision}, _to_document(new)
+        )
+        if result.matched_count == 1:
+            return new
+
+
+async def _decide(
+    event_id: str, approval: Approval, reason: str | None, actor: Actor
+) -> Event:
+    def decided(event: Event) -> Event:
+        if event.approval is not Approval.PENDING:
+            raise AlreadyDecidedError(event_id, event.approval)
+        return event.model_copy(
+            update={"approval": approval, "denial_reason": reason}
+        )
+
+    return await _change(event_id, decided, actor=actor)
+
+
+def _may_see(event: Event, actor: Actor | None) -> bool:
+    if event.public and event.approval is Approval.APPROVED:
+        return True
+    return actor is not None and (
+        actor.is_admin or actor.user_id == event.creator_id
+    )
+
+
+def _first_approval(public: bool, actor: Actor) -> Approval:
+    return (
+        Approval.PENDING if public and not actor.is_admin else Approval.APPROVED
+    )
+
+
+def _with_change(event: Event, change: EventUpdate, actor: Actor) -> Event:
+    fields: dict[str, Any] = {
+        name: getattr(change, name) for name in change.model_fields_set
+    }
+    new = event.model_copy(update=fields)
+    _check(event, new)
+    asks_again = new.public and (
+        not event.public or event.approval is Approval.DENIED
+    )
+    if asks_again:
+        new.approval = _first_approval(new.public, actor)
+        new.denial_reason = None
+    elif not new.public:
+        new.approval = Approval.APPROVED
+        new.denial_reason = None
+    return new
+
+
+def _check(event: Event, new: Event) -> None:
+    fault = times_fault(new.starts_at, new.ends_at)
+    if fault is not None:
+        raise InvalidRequestError.at("body", "ends_at", msg=fault)
+    if new.capacity < event.seats_taken:
+        raise CapacityBelowSeatsError(new.capacity, event.seats_taken)
+
+
+def _to_document(event: Event) -> db.Document:
+    return {**event.dict(), "lookup": event_pages.lookup_fields(event)}

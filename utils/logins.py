@@ -1,0 +1,218 @@
+"""Logins: sign in, refresh, sign out; who makes a request.
+
+Owns: `logins`. Indexes: see INDEXES. May call: users, tokens.
+"""
+
+from typing import Final
+
+from config import db
+from models.base import utc_now
+from models.exceptions import (
+    BadCredentialsError,
+    LoginNotFoundError,
+    NotAuthenticatedError,
+    UserNotFoundError,
+)
+from models.logins import Actor, Login, LoginRead, TokenPair
+from models.users import Role, User
+from utils import tokens, users
+
+COLLECTION: Final = "logins"
+INDEXES: Final = [
+    db.IndexModel([("user_id", db.ASCENDING), ("used_at", db.DESCENDING)]),
+    # A rotation names the hash that it replaces: of two, one finds it.
+    db.IndexModel(
+        "refresh_hash",
+        unique=True,
+        partialFilterExpression={"refresh_hash": {"$type": "string"}},
+    ),
+    db.IndexModel("expires_at", expireAfterSeconds=24 * 3600),
+]
+
+_CLIENT_LENGTH: Final = 200
+
+
+async def authenticate(access_token: str) -> Actor:
+    """Who sent this access token; one read, so that a log-out counts at once.
+
+    Raises:
+        NotAuthenticatedError: the token is forged, foreign or expired, or its
+            login has ended.
+    """
+    login_id = tokens.find_login_id(access_token)
+    if login_id is None:
+        raise NotAuthenticatedError("The access token is not valid any more.")
+    login = await _find_login(login_id)
+    if login is None or not login.is_alive(utc_now()):
+        raise NotAuthenticatedError("This login has ended: log in again.")
+    return Actor(login.user_id, login.id, login.role)
+
+
+async def list_logins(actor: Actor) -> list[LoginRead]:
+    """The caller's living logins, the one used last first."""
+    now = utc_now()
+    found = db.collection(COLLECTION).find({"user_id": actor.user_id})
+    documents = await found.sort("used_at", db.DESCENDING).to_list()
+    logins = [Login.from_document(document) for document in documents]
+    return [
+        LoginRead.of(login, actor=actor)
+        for login in logins
+        if login.is_alive(now)
+    ]
+
+
+async def create_login(user: User, *, client: str) -> TokenPair:
+    """Signs a member in on a device.
+
+    Raises:
+        BadCredentialsError: the account changed while the login was made.
+    """
+    now = utc_now()
+    family, secret = tokens.new_secret(), tokens.new_secret()
+    login = Login(
+        user_id=user.id,
+        role=user.role,
+        family_hash=tokens.hash_secret(family),
+        refresh_hash=tokens.hash_secret(secret),
+        client=client[:_CLIENT_LENGTH],
+        created_at=now,
+        used_at=now,
+        expires_at=tokens.login_expiry(now),
+    )
+    await db.collection(COLLECTION).insert_one(login.dict())
+    # Whoever disables an account or changes its role or password writes the
+    # member first and its logins then. Either that second step meets this
+    # login, or this read meets the changed member.
+    if await _has_changed(user):
+        await revoke_login(login.id)
+        raise BadCredentialsError()
+    return _token_pair(login, family, secret)
+
+
+async def refresh(refresh_token: str, *, retry_key: str | None) -> TokenPair:
+    """Exchanges a refresh token for a new pair; the old one is dead then.
+
+    Of several simultaneous exchanges of one token, one finds the hash that it
+    replaces (a unique index); the others are a reuse, which ends the login.
+    A client that lost the answer repeats the call with the same `retry_key`:
+    the new secret is derived from it, so the same token is answered again.
+
+    Raises:
+        NotAuthenticatedError: the token is unknown, expired or was used.
+    """
+    login_id, family, secret = _parts_of(refresh_token)
+    login = await _find_login(login_id)
+    now = utc_now()
+    if (
+        login is None
+        or not login.is_alive(now)
+        or not tokens.is_same(login.family_hash, tokens.hash_secret(family))
+    ):
+        raise NotAuthenticatedError("The refresh token is not valid any more.")
+    if retry_key is None:
+        fresh = tokens.new_secret()
+    else:
+        fresh = tokens.derive_secret(refresh_token, retry_key)
+    if await _rotate(secret, fresh) or await _is_retry(login.id, fresh):
+        return _token_pair(login, family, fresh)
+    await revoke_login(login.id)
+    raise NotAuthenticatedError(
+        "This refresh token was used before: the login has ended, log in again."
+    )
+
+
+async def revoke_own_login(login_id: str, *, actor: Actor) -> None:
+    """Ends one of the caller's logins.
+
+    Raises:
+        LoginNotFoundError: the caller has no such login.
+    """
+    login = await _find_login(login_id)
+    if login is None or login.user_id != actor.user_id:
+        raise LoginNotFoundError(login_id)
+    await revoke_login(login_id)
+
+
+async def revoke_login(login_id: str) -> None:
+    """Ends a login: its tokens are refused from now on, by every worker."""
+    await db.collection(COLLECTION).update_one(
+        {"_id": login_id}, {"$set": _revocation()}
+    )
+
+
+async def revoke_logins_of(user_id: str, *, but: str | None = None) -> None:
+    """Ends all logins of a member, `but` one."""
+    logins = db.collection(COLLECTION)
+    found = await logins.find({"user_id": user_id}, {"_id": 1}).to_list()
+    ids = [login["_id"] for login in found if login["_id"] != but]
+    await logins.update_many({"_id": {"$in": ids}}, {"$set": _revocation()})
+
+
+async def change_role_of(user_id: str, role: Role) -> None:
+    """Makes a member's living logins act in their new role."""
+    await db.collection(COLLECTION).update_many(
+        {"user_id": user_id}, {"$set": {"role": role}}
+    )
+
+
+async def _find_login(login_id: str) -> Login | None:
+    document = await db.collection(COLLECTION).find_one({"_id": login_id})
+    return None if document is None else Login.from_document(document)
+
+
+async def _has_changed(user: User) -> bool:
+    try:
+        now = await users.get_user(user.id)
+    except UserNotFoundError:
+        return True
+    return (now.role, now.disabled, now.password_hash) != (
+        user.role,
+        user.disabled,
+        user.password_hash,
+    )
+
+
+async def _rotate(secret: str, fresh: str) -> bool:
+    now = utc_now()
+    result = await db.collection(COLLECTION).update_one(
+        {"refresh_hash": tokens.hash_secret(secret)},
+        {
+            "$set": {
+                "refresh_hash": tokens.hash_secret(fresh),
+                "used_at": now,
+                "expires_at": tokens.login_expiry(now),
+            }
+        },
+    )
+    return result.matched_count == 1
+
+
+async def _is_retry(login_id: str, fresh: str) -> bool:
+    """Whether the last rotation made this very secret, which is no accident."""
+    login = await _find_login(login_id)
+    return (
+        login is not None
+        and login.is_alive(utc_now())
+        and tokens.is_same(login.refresh_hash, tokens.hash_secret(fresh))
+    )
+
+
+def _parts_of(refresh_token: str) -> tuple[str, str, str]:
+    parts = refresh_token.split(".")
+    if len(parts) != 3:
+        raise NotAuthenticatedError("This is no refresh token.")
+    return parts[0], parts[1], parts[2]
+
+
+def _token_pair(login: Login, family: str, secret: str) -> TokenPair:
+    return TokenPair(
+        access_token=tokens.create_access_token(
+            user_id=login.user_id, login_id=login.id
+        ),
+        refresh_token=f"{login.id}.{family}.{secret}",
+        expires_in=tokens.ACCESS_TOKEN_SECONDS,
+    )
+
+
+def _revocation() -> db.Document:
+    return {"revoked_at": utc_now(), "refresh_hash": None}

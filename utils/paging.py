@@ -1,0 +1,121 @@
+"""Paging: opaque cursors that continue a list where the last page ended.
+
+Owns no collection. May call: nobody.
+"""
+
+import base64
+import binascii
+import hashlib
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from models.base import Page, PageQuery
+from models.exceptions import InvalidRequestError
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND: Final = timedelta(milliseconds=1)
+
+
+class Cursor(BaseModel):
+    """Where a walk through a list stands; each list adds its sort keys.
+
+    Attributes:
+        query: fingerprint of the query that the walk began with.
+        last_id: id of the last item that was shown.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    query: str
+    last_id: str
+
+
+Stored = TypeVar("Stored")
+Shown = TypeVar("Shown")
+AnyCursor = TypeVar("AnyCursor", bound=Cursor)
+
+
+def fingerprint(query: PageQuery, *more: str) -> str:
+    """Tells queries apart, whatever page and page size they ask for."""
+    conditions = query.model_dump_json(exclude={"limit", "cursor"})
+    digest = hashlib.blake2b("\n".join((conditions, *more)).encode())
+    return digest.hexdigest()[:16]
+
+
+def encode(cursor: Cursor) -> str:
+    """The text that a client passes back."""
+    return base64.urlsafe_b64encode(cursor.model_dump_json().encode()).decode()
+
+
+def decode(kind: type[AnyCursor], text: str, *, query: str) -> AnyCursor:
+    """The cursor that `encode` made of a walk through `query`.
+
+    Raises:
+        InvalidRequestError: it is malformed, or of another query.
+    """
+    try:
+        cursor = kind.model_validate_json(
+            base64.b64decode(text, altchars=b"-_", validate=True)
+        )
+    except (binascii.Error, ValueError, ValidationError):
+        raise _fault("this is no cursor: pass next_cursor as it was") from None
+    if cursor.query != query:
+        raise _fault(
+            "this cursor is of another list: keep the other parameters the "
+            "same from page to page"
+        )
+    return cursor
+
+
+def _fault(message: str) -> InvalidRequestError:
+    return InvalidRequestError.at("query", "cursor", msg=message)
+
+
+def after(
+    key: str, value: object, last_id: str, *, descending: bool = False
+) -> dict[str, Any]:
+    """The condition that an item comes later, by `key` and then by `_id`."""
+    later = "$lt" if descending else "$gt"
+    return {
+        "$or": [
+            {key: {later: value}},
+            {key: value, "_id": {later: last_id}},
+        ]
+    }
+
+
+def page_of(
+    found: Sequence[Stored],
+    *,
+    limit: int,
+    show: Callable[[Stored], Shown],
+    cursor_of: Callable[[Stored], Cursor],
+) -> Page[Shown]:
+    """The page of a query that asked for one item more than `limit`."""
+    items = found[:limit]
+    return Page(
+        items=[show(item) for item in items],
+        next_cursor=(
+            encode(cursor_of(items[-1])) if len(found) > limit else None
+        ),
+    )
+
+
+def to_milliseconds(time: datetime) -> int:
+    """A stored time as whole milliseconds since 1970."""
+    return (time - _EPOCH) // _MILLISECOND
+
+
+def from_milliseconds(milliseconds: int) -> datetime:
+    """The time that `to_milliseconds` was given.
+
+    Raises:
+        InvalidRequestError: a forged cursor names a time that does not exist.
+    """
+    try:
+        return _EPOCH + milliseconds * _MILLISECOND
+    except OverflowError:
+        raise _fault("this is no cursor: pass next_cursor as it was") from None

@@ -1,0 +1,92 @@
+"""Tokens: sign and read access tokens, make and hash random secrets.
+
+Owns no collection. May call: nobody.
+"""
+
+import hashlib
+import hmac
+import secrets
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from jose import JWTError, jwk, jwt
+
+from config.main import JWT_SECRET_KEY, NAME, settings
+from models.base import new_id, utc_now
+
+# One algorithm, named at both ends: python-jose accepts whatever a token
+# claims when it is given none.
+_ALGORITHM: Final = "HS256"
+_KEY: Final = jwk.construct(JWT_SECRET_KEY, _ALGORITHM)
+_ISSUER: Final = NAME.lower()
+_AUDIENCE: Final = f"{_ISSUER}-api"
+_REQUIRED: Final[dict[str, Any]] = {
+    f"require_{claim}": True
+    for claim in ("sub", "iat", "exp", "iss", "aud", "jti")
+}
+
+ACCESS_TOKEN_SECONDS: Final = settings.access_token_minutes * 60
+
+
+def create_access_token(*, user_id: str, login_id: str) -> str:
+    """A signed token that names a member and the login that it belongs to."""
+    now = utc_now()
+    return jwt.encode(
+        {
+            "sub": user_id,
+            "sid": login_id,
+            "iat": now,
+            "exp": now + timedelta(seconds=ACCESS_TOKEN_SECONDS),
+            "iss": _ISSUER,
+            "aud": _AUDIENCE,
+            "jti": new_id(),
+        },
+        _KEY,
+        algorithm=_ALGORITHM,
+    )
+
+
+def find_login_id(access_token: str) -> str | None:
+    """The login that a token names; None when it is forged, foreign or old."""
+    try:
+        claims = jwt.decode(
+            access_token,
+            _KEY,
+            algorithms=[_ALGORITHM],
+            issuer=_ISSUER,
+            audience=_AUDIENCE,
+            options=_REQUIRED,
+        )
+    except JWTError:
+        return None
+    login_id = claims.get("sid")
+    return login_id if isinstance(login_id, str) else None
+
+
+def login_expiry(now: datetime) -> datetime:
+    """When a login that is used at `now` ends unless it is used again."""
+    return now + timedelta(days=settings.refresh_token_days)
+
+
+def new_secret() -> str:
+    """A random text of 256 bits that nobody can guess, safe in a URL."""
+    return secrets.token_urlsafe(32)
+
+
+def hash_secret(secret: str) -> str:
+    """The SHA-256 of a *random* secret, for storage; passwords need Argon2."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def is_same(one: str | None, other: str) -> bool:
+    """Compares two hashes in constant time; None is like no hash."""
+    return one is not None and hmac.compare_digest(one, other)
+
+
+def derive_secret(*parts: str) -> str:
+    """A secret that only this service can compute again from `parts`."""
+    # The length of each part is hashed too: ("a", "b") differs from ("ab", "").
+    message = "".join(f"{len(part)}:{part}" for part in parts)
+    return hmac.new(
+        JWT_SECRET_KEY.encode(), message.encode(), hashlib.sha256
+    ).hexdigest()

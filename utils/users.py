@@ -1,0 +1,259 @@
+"""Users: register, find, change members.
+
+Owns: `users`. Indexes: see INDEXES. May call: etags, paging, passwords,
+search.
+"""
+
+import unicodedata
+from collections.abc import Collection
+from typing import Any, Final
+
+from pydantic import SecretStr
+
+from config import db
+from models.base import Page, new_id, utc_now
+from models.exceptions import (
+    BadCredentialsError,
+    EmailTakenError,
+    ForbiddenError,
+    InvalidRequestError,
+    UserNotFoundError,
+)
+from models.users import (
+    PrivateUser,
+    Role,
+    User,
+    UserAdminUpdate,
+    UserCreate,
+    UserQuery,
+    UserUpdate,
+)
+from utils import etags, paging, passwords, search
+
+COLLECTION: Final = "users"
+INDEXES: Final = [
+    # Two accounts never share an e-mail: racing registrations meet here.
+    db.IndexModel("email_key", unique=True),
+    # A change names the revision that it read, and is lost on a newer one.
+    db.IndexModel("revision", unique=True),
+    db.IndexModel([("created_at", db.ASCENDING), ("_id", db.ASCENDING)]),
+    db.IndexModel([("role", db.ASCENDING), ("created_at", db.ASCENDING)]),
+    db.IndexModel(
+        [("lookup.terms", db.ASCENDING), ("created_at", db.ASCENDING)]
+    ),
+]
+
+
+class _UserCursor(paging.Cursor):
+    """Members are listed in the order in which they registered."""
+
+    created_at_ms: int
+
+
+async def get_user(user_id: str) -> User:
+    """The member with this id.
+
+    Raises:
+        UserNotFoundError: there is none.
+    """
+    document = await db.collection(COLLECTION).find_one({"_id": user_id})
+    if document is None:
+        raise UserNotFoundError(user_id)
+    return User.from_document(document)
+
+
+async def get_public_user(user_id: str) -> User:
+    """The member with this id, as long as the account is in use.
+
+    Raises:
+        UserNotFoundError: there is none, or it is disabled.
+    """
+    user = await get_user(user_id)
+    if user.disabled:
+        raise UserNotFoundError(user_id)
+    return user
+
+
+async def find_user_by_email(email: str) -> User | None:
+    """The member with this e-mail, in any letter case; None when unknown."""
+    document = await db.collection(COLLECTION).find_one(
+        {"email_key": email_key(email)}
+    )
+    return None if document is None else User.from_document(document)
+
+
+async def list_users(query: UserQuery) -> Page[PrivateUser]:
+    """A page of members, those first who registered first."""
+    asked = paging.fingerprint(query)
+    words = search.words_of(query.q or "")
+    term = search.best_term(words)
+    conditions = search.prefix_conditions(words)
+    if query.cursor is not None:
+        conditions.append(_after(query.cursor, asked))
+    selective: dict[str, Any] = {} if term is None else {"lookup.terms": term}
+    if query.role is not None:
+        selective["role"] = query.role
+    documents = await (
+        await db.collection(COLLECTION).aggregate(
+            [
+                {"$match": selective},
+                {"$match": {"$and": conditions} if conditions else {}},
+                {"$sort": {"created_at": db.ASCENDING, "_id": db.ASCENDING}},
+                {"$limit": query.limit + 1},
+            ]
+        )
+    ).to_list()
+    return paging.page_of(
+        [User.from_document(document) for document in documents],
+        limit=query.limit,
+        show=PrivateUser.of,
+        cursor_of=lambda user: _UserCursor(
+            query=asked,
+            last_id=user.id,
+            created_at_ms=paging.to_milliseconds(user.created_at),
+        ),
+    )
+
+
+async def create_user(new: UserCreate, *, role: Role = Role.MEMBER) -> User:
+    """Registers a member.
+
+    Raises:
+        EmailTakenError: the e-mail has an account.
+        InvalidRequestError: the password is one of the commonest.
+    """
+    password = new.password.get_secret_value()
+    _refuse_common(password)
+    user = User(
+        first_name=new.first_name,
+        last_name=new.last_name,
+        email=new.email,
+        password_hash=await passwords.hash_password(password),
+        role=role,
+        revision=new_id(),
+    )
+    try:
+        await db.collection(COLLECTION).insert_one(_to_document(user))
+    except db.DuplicateKeyError:
+        raise EmailTakenError(new.email) from None
+    return user
+
+
+async def check_password(email: str, password: str) -> User:
+    """The member whom e-mail and password belong to.
+
+    Raises:
+        BadCredentialsError: they don't, or the account is disabled; each case
+            takes as long as the others.
+    """
+    user = await find_user_by_email(email)
+    verified = await passwords.verify_password(
+        password, None if user is None else user.password_hash
+    )
+    if user is None or not verified or user.disabled:
+        raise BadCredentialsError()
+    return user
+
+
+async def confirm_password(user_id: str, given: SecretStr) -> None:
+    """Checks that a signed-in member knows their password.
+
+    Raises:
+        UserNotFoundError: the account is gone.
+        ForbiddenError: it is another one.
+    """
+    user = await get_user(user_id)
+    if not await passwords.verify_password(
+        given.get_secret_value(), user.password_hash
+    ):
+        raise ForbiddenError("current_password is wrong.")
+
+
+async def update_user(
+    user_id: str, change: UserUpdate, *, if_match: Collection[str]
+) -> User:
+    """Changes a member's own account; the password was confirmed before.
+
+    Raises:
+        UserNotFoundError: the account is gone.
+        StaleError: the account is in another state than `if_match` says.
+        EmailTakenError: the new e-mail has an account.
+        InvalidRequestError: the new password is one of the commonest.
+    """
+    fields = change.model_dump(
+        exclude_unset=True, exclude={"password", "current_password"}
+    )
+    if "password" in change.model_fields_set:
+        password = change.password.get_secret_value()
+        _refuse_common(password)
+        fields["password_hash"] = await passwords.hash_password(password)
+    return await _change(user_id, fields, if_match)
+
+
+async def administer_user(
+    user_id: str, change: UserAdminUpdate, *, if_match: Collection[str] = ()
+) -> User:
+    """Changes what an admin may change of a member.
+
+    Raises:
+        UserNotFoundError: there is none.
+        StaleError: the account is in another state than `if_match` says.
+    """
+    fields = change.model_dump(exclude_unset=True)
+    return await _change(user_id, fields, if_match)
+
+
+def email_key(email: str) -> str:
+    """What makes an e-mail the same as another: not its letters' case."""
+    return unicodedata.normalize("NFKC", email.strip()).casefold()
+
+
+async def _change(
+    user_id: str, fields: dict[str, Any], if_match: Collection[str]
+) -> User:
+    """Applies `fields` to a member.
+
+    Atomic by the unique `revision`: the update meets a member only as it was
+    read, and is tried again on the newer state when another change came first.
+    """
+    while True:
+        user = await get_user(user_id)
+        etags.require(PrivateUser.of(user), if_match)
+        changed = user.model_copy(
+            update={**fields, "updated_at": utc_now(), "revision": new_id()}
+        )
+        try:
+            result = await db.collection(COLLECTION).replace_one(
+                {"revision": user.revision}, _to_document(changed)
+            )
+        except db.DuplicateKeyError:
+            raise EmailTakenError(changed.email) from None
+        if result.matched_count == 1:
+            return changed
+
+
+def _refuse_common(password: str) -> None:
+    if passwords.is_common(password):
+        raise InvalidRequestError.at(
+            "body",
+            "password",
+            msg="this password is one of the commonest: choose another one",
+        )
+
+
+def _to_document(user: User) -> db.Document:
+    name, _, domain = user.email.partition("@")
+    return {
+        **user.dict(),
+        "email_key": email_key(user.email),
+        "lookup": search.search_fields(
+            user.first_name, user.last_name, name, domain
+        ),
+    }
+
+
+def _after(cursor: str, asked: str) -> db.Document:
+    last = paging.decode(_UserCursor, cursor, query=asked)
+    return paging.after(
+        "created_at", paging.from_milliseconds(last.created_at_ms), last.last_id
+    )
