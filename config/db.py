@@ -19,6 +19,7 @@ from pymongo import ASCENDING, DESCENDING, AsyncMongoClient, IndexModel
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import (
+    BulkWriteError,
     ConnectionFailure,
     DuplicateKeyError,
     ExecutionTimeout,
@@ -43,6 +44,7 @@ __all__ = [
     "create_indexes",
     "drop_test_database",
     "get_client",
+    "insert_missing",
     "new_test_database_name",
     "wipe_test_database",
 ]
@@ -69,6 +71,8 @@ SERVER_SELECTION_TIMEOUT_MS: Final = 3_000
 # server's catalogue; a collision is over when the other one has finished.
 _INDEX_ATTEMPTS: Final = 20
 _INDEX_PAUSE_SECONDS: Final = 0.1
+
+_DUPLICATE_KEY_CODE: Final = 11000
 
 
 class DatabaseStartError(Exception):
@@ -166,6 +170,22 @@ async def create_indexes(indexes: Indexes) -> None:
     with pymongo.timeout(None):
         for name, models in indexes.items():
             await _create_indexes_of(name, models)
+
+
+async def insert_missing(name: str, documents: Sequence[Document]) -> int:
+    """Inserts those of `documents` whose keys are not taken, and counts them.
+
+    One command, so that `documents` are some hundreds at most. It is not
+    atomic, and may be repeated until all are there.
+    """
+    try:
+        result = await collection(name).insert_many(documents, ordered=False)
+    except BulkWriteError as error:
+        faults = error.details["writeErrors"]
+        if any(fault["code"] != _DUPLICATE_KEY_CODE for fault in faults):
+            raise
+        return int(error.details["nInserted"])
+    return len(result.inserted_ids)
 
 
 def new_test_database_name() -> str:

@@ -78,6 +78,11 @@ class Settings(BaseSettings):
     web_concurrency: int = Field(
         4, ge=1, le=256, description="Number of worker processes."
     )
+    trusted_proxies: str = Field(
+        "",
+        description="Addresses or networks, separated by commas, whose "
+        "X-Forwarded-For tells the client's address.",
+    )
     docs_access: DocsAccess | None = Field(
         None,
         description="Who may read the API docs: public, admin or off; public "

@@ -89,8 +89,9 @@ class ExtendedBaseModel(BaseModel):
         """The uuid4 under which MongoDB keeps this document."""
         return self.id
 
-    # The name is fixed by the house; pydantic's own `dict` is deprecated in
-    # favour of `model_dump`, and has other arguments.
+    # The name is the house's; pydantic's own `dict`, with other arguments, is
+    # deprecated in favour of `model_dump`.
+    # pylint: disable-next=arguments-differ
     def dict(self) -> Document:  # type: ignore[override]
         """The document for MongoDB, with its `_id`."""
         return self.model_dump(by_alias=True)

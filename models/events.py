@@ -16,6 +16,7 @@ from pydantic import (
 from models.base import (
     ExtendedBaseModel,
     InputTime,
+    ObjectId,
     PageQuery,
     RequestModel,
     UtcTime,
@@ -194,6 +195,20 @@ class EventCreate(_EventTimes):
     links: Links = Field([], examples=[["https://numpy.org/doc/"]])
 
 
+class EventImport(EventCreate):
+    """An event from elsewhere, published in the name of its creator."""
+
+    id: ObjectId
+    creator_id: ObjectId
+    approval: Approval = Approval.APPROVED
+
+    @model_validator(mode="after")
+    def _check_approval(self) -> Self:
+        if not self.public and self.approval is not Approval.APPROVED:
+            raise ValueError("a private event needs no approval")
+        return self
+
+
 class EventUpdate(RequestModel):
     """A change of an event; what is left out stays."""
 
@@ -357,12 +372,10 @@ class EventRead(BaseModel):
     def of(cls, event: Event, *, distance_km: float | None = None) -> Self:
         """What `event` looks like now."""
         return cls(
-            **{name: getattr(event, name) for name in _COPIED},
+            **event.model_dump(include=_COPIED),
             status=event.status_at(utc_now()),
             distance_km=distance_km,
         )
 
 
-_COPIED = tuple(
-    name for name in EventRead.model_fields if name in Event.model_fields
-)
+_COPIED = set(EventRead.model_fields) & set(Event.model_fields)

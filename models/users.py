@@ -32,8 +32,15 @@ class Role(StrEnum):
     ADMIN = "admin"
 
 
+# Some scripts join and separate letters within a name by these.
+_JOINERS = "\u200c\u200d"
+
+
 def _check_name(name: str) -> str:
-    if any(unicodedata.category(char).startswith("C") for char in name):
+    if any(
+        unicodedata.category(char).startswith("C") and char not in _JOINERS
+        for char in name
+    ):
         raise ValueError("a name has no control or invisible characters")
     if not any(char.isalpha() for char in name):
         raise ValueError("a name has a letter")

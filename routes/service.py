@@ -100,7 +100,7 @@ def _page(html: HTMLResponse) -> Response:
         for script in _INLINE_SCRIPT.findall(bytes(html.body))
     ]
     hashes = " ".join(f"'sha256-{digest}'" for digest in scripts)
-    # Both pages style themselves from their scripts; ReDoc searches in a worker.
+    # Both pages style themselves by script; ReDoc searches in a worker.
     policy = (
         f"default-src 'none'; script-src 'self' {hashes}; worker-src blob:; "
         "style-src 'self' 'unsafe-inline'; img-src 'self' data:; "

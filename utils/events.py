@@ -3,7 +3,7 @@
 Owns: `events`. Indexes: see INDEXES. May call: etags, event_pages, paging.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final
 
 from config import db
@@ -12,6 +12,7 @@ from models.events import (
     Approval,
     Event,
     EventCreate,
+    EventImport,
     EventQuery,
     EventRead,
     EventUpdate,
@@ -159,6 +160,28 @@ async def create_event(new: EventCreate, *, actor: Actor) -> Event:
     )
     await db.collection(COLLECTION).insert_one(_to_document(event))
     return event
+
+
+async def import_events(new: Sequence[EventImport]) -> int:
+    """Publishes events from elsewhere, on the operator's word.
+
+    Whoever decides about them has done so there: past events can be approved,
+    which `approve` refuses. Nothing happens to an event whose id is taken, so
+    an import that broke off is repeated.
+
+    Args:
+        new: some hundreds at most; they are sent in one command.
+
+    Returns:
+        How many were not there before.
+    """
+    return await db.insert_missing(
+        COLLECTION,
+        [
+            _to_document(Event(**event.model_dump(), revision=new_id()))
+            for event in new
+        ],
+    )
 
 
 async def update_event(

@@ -2,9 +2,10 @@
 
 Owns no collection. May call: nobody. A document keeps two fields under
 `lookup`: `cells`, the squares of several sizes that its point lies in, and
-`position`, the point on the unit sphere. Cells find candidates by equality on an index; the chord between two
-positions decides and sorts. No seam of the map is special on a sphere: the
-poles and the antimeridian need no case of their own but in `_columns`.
+`position`, the point on the unit sphere. Cells find candidates by equality on
+an index; the chord between two positions decides and sorts. No seam of the map
+is special on a sphere: only `_bounding_box` and `_columns` know of the poles
+and the antimeridian.
 """
 
 import math

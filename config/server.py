@@ -1,0 +1,90 @@
+"""The server: gunicorn's settings, read by `gunicorn -c python:config.server`.
+
+Module-level names are gunicorn's own: each one is a setting or a hook.
+"""
+
+import asyncio
+import sys
+from typing import Any
+
+from gunicorn.arbiter import Arbiter
+from uvicorn_worker import UvicornWorker
+
+from config import db
+from config.embedded import EmbeddedDatabase, EmbeddedDatabaseError
+from config.lifespan import services
+from config.settings import load_settings_or_exit
+
+# Requests in flight at a stop get this long; streams are cut then, and the
+# lifespan still ends in order before gunicorn's own patience does.
+_DRAIN_SECONDS = 20
+
+# Closing the embedded database writes a checkpoint, seconds at the most.
+_CLOSE_SECONDS = 60.0
+
+_settings = load_settings_or_exit()
+_embedded = (
+    EmbeddedDatabase(_settings.data_dir)
+    if _settings.mongo_db_uri is None
+    else None
+)
+
+
+class MusterWorker(UvicornWorker):
+    """Serves the app on uvloop and httptools, without naming them."""
+
+    CONFIG_KWARGS: dict[str, Any] = {
+        "loop": "uvloop",
+        "http": "httptools",
+        "lifespan": "on",
+        "server_header": False,
+        "timeout_graceful_shutdown": _DRAIN_SECONDS,
+    }
+
+
+bind = f"0.0.0.0:{_settings.port}"
+workers = _settings.web_concurrency
+worker_class = "config.server.MusterWorker"
+accesslog = "-"
+loglevel = "info"
+timeout = 60
+graceful_timeout = _DRAIN_SECONDS + 10
+keepalive = 75
+forwarded_allow_ips = _settings.trusted_proxies
+# Its default place is the operator's home, which a service has no business in.
+control_socket_disable = True
+
+
+def on_starting(_server: Arbiter) -> None:
+    """Checks the database before any worker starts, and holds it open.
+
+    The arbiter counts as a user of the embedded database: it lives on while
+    single workers die and are replaced.
+    """
+    try:
+        if _embedded is not None:
+            _embedded.join()
+        asyncio.run(_check_database())
+    except (db.DatabaseStartError, EmbeddedDatabaseError) as error:
+        sys.exit(f"muster: {error}")
+
+
+def when_ready(_server: Arbiter) -> None:
+    """Says where the service is."""
+    address = f"http://localhost:{_settings.port}"
+    lines = [f"Muster is at {address} (docs: {address}/docs)"]
+    if _settings.in_development and _embedded is not None:
+        lines.append(f"Its data lies in {_settings.data_dir.resolve()}")
+    print("\n".join(lines), flush=True)
+
+
+def on_exit(_server: Arbiter) -> None:
+    """Waits until the embedded database is closed, unless others use it."""
+    if _embedded is not None:
+        _embedded.leave()
+        _embedded.wait_until_closed(_CLOSE_SECONDS)
+
+
+async def _check_database() -> None:
+    async with services(_settings, {}):
+        return

@@ -1,0 +1,94 @@
+"""Fixtures: a database of this run's own, the app, clients."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+import pytest_asyncio
+from pymongo import monitoring
+
+from config import db
+from config.embedded import EmbeddedDatabase
+from tests.commands import RECORDER
+
+_DATA_DIR = "MUSTER_TEST_DATA_DIR"
+_URI = "MUSTER_TEST_DB_URI"
+_HELD: list[EmbeddedDatabase] = []
+_OWN_DATA_DIR = pytest.StashKey[str]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Finds a server for the run; each process gets a database of its own.
+
+    The first process starts the embedded server unless MONGO_DB_URI names
+    another; the processes that it starts inherit the address.
+    """
+    if _URI not in os.environ:
+        os.environ[_URI] = os.environ.get("MONGO_DB_URI") or _start_embedded()
+    # Before the first client: a listener counts for clients made after it.
+    monitoring.register(RECORDER)
+    config.stash[_OWN_DATA_DIR] = tempfile.mkdtemp(prefix="muster-test-")
+    os.environ.update(
+        ENVIRONMENT="development",
+        MONGO_DB_URI=os.environ[_URI],
+        MONGO_DB_NAME=db.new_test_database_name(),
+        DATA_DIR=config.stash[_OWN_DATA_DIR],
+        JWT_SECRET_KEY="the tests' own key, known to everybody",
+    )
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Stops what `pytest_configure` of this process started."""
+    shutil.rmtree(config.stash[_OWN_DATA_DIR])
+    for embedded in _HELD:
+        embedded.leave()
+        embedded.wait_until_closed(60)
+        shutil.rmtree(os.environ[_DATA_DIR])
+
+
+
+
+def _start_embedded() -> str:
+    os.environ[_DATA_DIR] = tempfile.mkdtemp(prefix="muster-test-db-")
+    embedded = EmbeddedDatabase(Path(os.environ[_DATA_DIR]))
+    _HELD.append(embedded)
+    return embedded.join()
+
+
+@pytest_asyncio.fixture(scope="session")
+async def services() -> AsyncIterator[None]:
+    """The app's own lifespan, once a process; its database goes at the end."""
+    from app import app
+    from config.lifespan import lifespan
+
+    async with lifespan(app):
+        yield
+        await db.drop_test_database()
+
+
+@pytest_asyncio.fixture
+async def database(services: None) -> AsyncIterator[None]:
+    """An empty database with all indexes."""
+    from utils.collections import declared_indexes
+
+    yield
+    await db.wipe_test_database(declared_indexes())
+
+
+@pytest_asyncio.fixture
+async def client(database: None) -> AsyncIterator[httpx.AsyncClient]:
+    """An anonymous client; each answer is checked against /openapi.json."""
+    from app import app
+    from tests.contract import check_declared
+
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(
+        transport=transport,
+        base_url="http://muster.test",
+        event_hooks={"response": [check_declared]},
+    ) as anonymous:
+        yield anonymous

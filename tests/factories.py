@@ -1,0 +1,99 @@
+"""What tests are made of: valid things, any part of which can be overridden."""
+
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import httpx
+
+from models.base import new_id, utc_now
+from models.events import Event, EventCreate
+from models.logins import Actor, TokenPair
+from models.users import Role, User, UserCreate
+from utils import events, logins, users
+
+PASSWORD = "correct horse battery"
+
+HOUR = timedelta(hours=1)
+PARIS = {"title": "Café de la Paix, Paris", "latitude": 48.87, "longitude": 2.33}
+
+
+@dataclass(frozen=True)
+class Member(httpx.Auth):
+    """A registered, signed-in member; `auth=member` makes their requests."""
+
+    user: User
+    tokens: TokenPair
+    actor: Actor = field(compare=False)
+
+    def auth_flow(
+        self, request: httpx.Request
+    ) -> Generator[httpx.Request, httpx.Response, None]:
+        """Signs a request with the member's access token."""
+        request.headers["Authorization"] = f"Bearer {self.tokens.access_token}"
+        yield request
+
+
+def registration(**overrides: Any) -> dict[str, Any]:
+    """The body of a registration."""
+    return {
+        "first_name": "Ada",
+        "last_name": "O'Neil",
+        "email": f"{new_id()}@example.org",
+        "password": PASSWORD,
+        **overrides,
+    }
+
+
+async def member(role: Role = Role.MEMBER, **overrides: Any) -> Member:
+    """A member who is signed in."""
+    user = await users.create_user(
+        UserCreate(**registration(**overrides)), role=role
+    )
+    tokens = await logins.create_login(user, client="test")
+    login_id = tokens.refresh_token.partition(".")[0]
+    return Member(user, tokens, Actor(user.id, login_id, role))
+
+
+async def admin(**overrides: Any) -> Member:
+    """An admin who is signed in."""
+    return await member(Role.ADMIN, **overrides)
+
+
+def actor(role: Role = Role.MEMBER) -> Actor:
+    """Somebody whom no account is needed for."""
+    return Actor(new_id(), new_id(), role)
+
+
+def event_body(**overrides: Any) -> dict[str, Any]:
+    """The body of a new event, tomorrow for two hours."""
+    starts_at = utc_now() + timedelta(days=1)
+    return {
+        "title": "NumPy for beginners",
+        "description": "Bring a laptop.",
+        "starts_at": starts_at.isoformat(),
+        "ends_at": (starts_at + 2 * HOUR).isoformat(),
+        "tags": ["workshop"],
+        "location": PARIS,
+        "capacity": 20,
+        **overrides,
+    }
+
+
+async def event(by: Actor | None = None, **overrides: Any) -> Event:
+    """An event; approved at once unless `by` is an ordinary member."""
+    creator = by or actor(Role.ADMIN)
+    return await events.create_event(
+        EventCreate.model_validate(event_body(**overrides)), actor=creator
+    )
+
+
+def at(offset: timedelta) -> str:
+    """The time that is `offset` from now, as a client sends it."""
+    return (utc_now() + offset).isoformat()
+
+
+def parse(text: str) -> datetime:
+    """A time of an answer."""
+    return datetime.fromisoformat(text)

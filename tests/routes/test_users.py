@@ -1,0 +1,347 @@
+"""Accounts and profiles over HTTP."""
+
+import asyncio
+from typing import Any
+
+import httpx
+import pytest
+
+from models.base import new_id
+from models.users import Role
+from tests import factories
+from tests.commands import counted
+from tests.problems import assert_problem
+
+Client = httpx.AsyncClient
+
+
+class TestRegister:
+    async def test_answers_the_account(self, client: Client) -> None:
+        body = factories.registration(email="Ada@Example.org")
+        response = await client.post("/v1/users", json=body)
+        assert response.status_code == 201
+        user = response.json()
+        assert user["email"] == "Ada@example.org"
+        assert user["role"] == "member"
+        assert user["disabled"] is False
+        assert "_id" not in user
+        assert not any("password" in name for name in user)
+
+    @pytest.mark.parametrize(
+        "name", ["O'Neil", "José", "李", "Anne-Marie", "Ng", "ʻOkina", "نیک\u200cنام"]
+    )
+    async def test_names(self, client: Client, name: str) -> None:
+        body = factories.registration(first_name=name, last_name=name)
+        response = await client.post("/v1/users", json=body)
+        assert response.status_code == 201
+        assert response.json()["first_name"] == name
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"first_name": ""},
+            {"first_name": "  "},
+            {"first_name": "x" * 65},
+            {"first_name": "Ada\u202e"},
+            {"first_name": "A\nda"},
+            {"first_name": "<>"},
+            {"last_name": None},
+            {"email": "ada"},
+            {"email": "ada@localhost"},
+            {"email": {"$ne": ""}},
+            {"password": "tiny pw"},
+            {"password": "x" * 129},
+            {"password": "password123"},
+            {"password": "Password123"},
+            {"role": "admin"},
+        ],
+    )
+    async def test_invalid(self, client: Client, change: dict[str, Any]) -> None:
+        body = factories.registration(**change)
+        response = await client.post("/v1/users", json=body)
+        problem = assert_problem(response, 422, "invalid-request")
+        assert problem["errors"][0]["loc"][0] == "body"
+        assert body["password"] not in response.text
+
+    async def test_taken_in_any_case(self, client: Client) -> None:
+        await factories.member(email="ada@example.org")
+        body = factories.registration(email="ADA@EXAMPLE.ORG")
+        response = await client.post("/v1/users", json=body)
+        problem = assert_problem(response, 409, "email-taken")
+        assert problem["email"] == "ADA@example.org"
+
+    async def test_fifty_at_once(self, client: Client) -> None:
+        bodies = [
+            factories.registration(
+                email="ada@example.org" if n % 2 else "Ada@Example.org"
+            )
+            for n in range(50)
+        ]
+        responses = await asyncio.gather(
+            *(client.post("/v1/users", json=body) for body in bodies)
+        )
+        statuses = sorted(response.status_code for response in responses)
+        assert statuses == [201] + [409] * 49
+
+    async def test_round_trips(self, client: Client) -> None:
+        with counted() as commands:
+            await client.post("/v1/users", json=factories.registration())
+        assert commands == ["insert"]
+
+
+class TestOwnAccount:
+    async def test_read(self, client: Client) -> None:
+        member = await factories.member()
+        with counted() as commands:
+            response = await client.get("/v1/users/me", auth=member)
+        assert response.json()["email"] == member.user.email
+        assert commands == ["find", "find"]
+
+    async def test_change_names_and_links(self, client: Client) -> None:
+        member = await factories.member()
+        body = {"first_name": "Grace", "links": ["https://example.org/a?b"]}
+        with counted() as commands:
+            response = await client.patch("/v1/users/me", json=body, auth=member)
+        assert response.status_code == 200
+        user = response.json()
+        assert (user["first_name"], user["links"]) == ("Grace", body["links"])
+        assert user["last_name"] == member.user.last_name
+        assert commands == ["find", "find", "update"]
+
+    async def test_change_email(self, client: Client) -> None:
+        member = await factories.member()
+        body = {
+            "email": "new@example.org",
+            "current_password": factories.PASSWORD,
+        }
+        response = await client.patch("/v1/users/me", json=body, auth=member)
+        assert response.json()["email"] == "new@example.org"
+        form = {"username": "new@example.org", "password": factories.PASSWORD}
+        login = await client.post("/v1/auth/login", data=form)
+        assert login.status_code == 200
+
+    async def test_change_email_to_a_taken_one(self, client: Client) -> None:
+        member, other = await factories.member(), await factories.member()
+        body = {
+            "email": other.user.email.upper(),
+            "current_password": factories.PASSWORD,
+        }
+        response = await client.patch("/v1/users/me", json=body, auth=member)
+        assert_problem(response, 409, "email-taken")
+
+    async def test_change_password(self, client: Client) -> None:
+        member = await factories.member()
+        form = {
+            "username": member.user.email,
+            "password": factories.PASSWORD,
+        }
+        other = (await client.post("/v1/auth/login", data=form)).json()
+        body = {
+            "password": "another long one",
+            "current_password": factories.PASSWORD,
+        }
+        response = await client.patch("/v1/users/me", json=body, auth=member)
+        assert response.status_code == 200
+        mine = await client.get("/v1/auth/validate", auth=member)
+        assert mine.status_code == 204
+        headers = {"Authorization": f"Bearer {other['access_token']}"}
+        others = await client.get("/v1/auth/validate", headers=headers)
+        assert others.status_code == 401
+        old = await client.post("/v1/auth/login", data=form)
+        assert_problem(old, 401, "bad-credentials")
+
+    @pytest.mark.parametrize(
+        "change", [{"email": "a@example.org"}, {"password": "a long new one"}]
+    )
+    async def test_needs_the_current_password(
+        self, client: Client, change: dict[str, str]
+    ) -> None:
+        member = await factories.member()
+        missing = await client.patch("/v1/users/me", json=change, auth=member)
+        assert_problem(missing, 422, "invalid-request")
+        body = {**change, "current_password": "wrong password"}
+        wrong = await client.patch("/v1/users/me", json=body, auth=member)
+        assert_problem(wrong, 403, "forbidden")
+        me = await client.get("/v1/users/me", auth=member)
+        assert me.json()["email"] == member.user.email
+
+    async def test_guessing_the_password_is_limited(
+        self, client: Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("utils.attempts._SLOWEST_SECONDS", 0.0)
+        member = await factories.member()
+        body = {"email": "a@example.org", "current_password": "wrong"}
+        for _ in range(10):
+            await client.patch("/v1/users/me", json=body, auth=member)
+        response = await client.patch("/v1/users/me", json=body, auth=member)
+        assert_problem(response, 429, "too-many-attempts")
+
+    async def test_stale(self, client: Client) -> None:
+        member = await factories.member()
+        etag = (await client.get("/v1/users/me", auth=member)).headers["etag"]
+        for status in (200, 412):
+            response = await client.patch(
+                "/v1/users/me",
+                json={"first_name": "Grace"},
+                headers={"If-Match": etag},
+                auth=member,
+            )
+            assert response.status_code == status
+        assert_problem(response, 412, "precondition-failed")
+
+    async def test_racing_changes_lose_nothing(self, client: Client) -> None:
+        member = await factories.member()
+        changes: list[dict[str, Any]] = [
+            {"first_name": "Grace"},
+            {"last_name": "Hopper"},
+            {"links": ["https://example.org"]},
+        ]
+        await asyncio.gather(
+            *(
+                client.patch("/v1/users/me", json=change, auth=member)
+                for change in changes
+            )
+        )
+        user = (await client.get("/v1/users/me", auth=member)).json()
+        for change in changes:
+            assert user.items() >= change.items()
+
+    @pytest.mark.parametrize("method", ["GET", "PATCH"])
+    async def test_needs_a_login(self, client: Client, method: str) -> None:
+        response = await client.request(method, "/v1/users/me", json={})
+        assert_problem(response, 401, "not-authenticated")
+
+
+class TestPublicProfile:
+    async def test_shows_no_more_than_it_should(self, client: Client) -> None:
+        member = await factories.member()
+        with counted() as commands:
+            response = await client.get(f"/v1/users/{member.user.id}")
+        assert set(response.json()) == {
+            "id", "first_name", "last_name", "links", "created_at"
+        }  # fmt: skip
+        assert commands == ["find"]
+
+    async def test_unknown(self, client: Client) -> None:
+        response = await client.get(f"/v1/users/{new_id()}")
+        assert_problem(response, 404, "user-not-found")
+
+    async def test_disabled(self, client: Client) -> None:
+        member, admin = await factories.member(), await factories.admin()
+        path = f"/v1/users/{member.user.id}"
+        await client.patch(path, json={"disabled": True}, auth=admin)
+        assert_problem(await client.get(path), 404, "user-not-found")
+
+
+class TestAdministration:
+    async def test_list_pages_in_order(self, client: Client) -> None:
+        admin = await factories.admin()
+        members = [admin] + [await factories.member() for _ in range(4)]
+        seen: list[str] = []
+        params: dict[str, Any] = {"limit": 2}
+        while True:
+            with counted() as commands:
+                response = await client.get(
+                    "/v1/users", params=params, auth=admin
+                )
+            assert commands == ["find", "aggregate"]
+            page = response.json()
+            seen += [user["id"] for user in page["items"]]
+            if page["next_cursor"] is None:
+                break
+            params["cursor"] = page["next_cursor"]
+        assert seen == [member.user.id for member in members]
+
+    @pytest.mark.parametrize(
+        ("params", "found"),
+        [
+            ({"q": "zoë"}, {"Zoé"}),
+            ({"q": "ZO mul"}, {"Zoé"}),
+            ({"q": "findme"}, {"Lena"}),
+            ({"q": "oe"}, set()),
+            ({"role": "admin"}, {"Root"}),
+            ({"role": "admin", "q": "lena"}, set()),
+        ],
+    )
+    async def test_filters(
+        self, client: Client, params: dict[str, str], found: set[str]
+    ) -> None:
+        admin = await factories.admin(first_name="Root")
+        await factories.member(first_name="Zoé", last_name="Müller")
+        await factories.member(first_name="Lena", email="findme@example.org")
+        response = await client.get("/v1/users", params=params, auth=admin)
+        names = {user["first_name"] for user in response.json()["items"]}
+        assert names == found
+
+    async def test_new_role_counts_at_once(self, client: Client) -> None:
+        member, admin = await factories.member(), await factories.admin()
+        path = f"/v1/users/{member.user.id}"
+        assert_problem(
+            await client.get("/v1/users", auth=member), 403, "forbidden"
+        )
+        response = await client.patch(path, json={"role": "admin"}, auth=admin)
+        assert response.json()["role"] == "admin"
+        promoted = await client.get("/v1/users", auth=member)
+        assert promoted.status_code == 200
+        await client.patch(path, json={"role": "member"}, auth=admin)
+        demoted = await client.get("/v1/users", auth=member)
+        assert_problem(demoted, 403, "forbidden")
+
+    async def test_disabling_ends_all_logins(self, client: Client) -> None:
+        member, admin = await factories.member(), await factories.admin()
+        path = f"/v1/users/{member.user.id}"
+        await client.patch(path, json={"disabled": True}, auth=admin)
+        response = await client.get("/v1/auth/validate", auth=member)
+        assert_problem(response, 401, "not-authenticated")
+
+    async def test_not_yourself(self, client: Client) -> None:
+        admin = await factories.admin()
+        response = await client.patch(
+            f"/v1/users/{admin.user.id}", json={"disabled": True}, auth=admin
+        )
+        assert_problem(response, 403, "forbidden")
+
+    async def test_unknown(self, client: Client) -> None:
+        admin = await factories.admin()
+        response = await client.patch(
+            f"/v1/users/{new_id()}", json={"role": "admin"}, auth=admin
+        )
+        assert_problem(response, 404, "user-not-found")
+
+    async def test_members_may_not(self, client: Client) -> None:
+        member = await factories.member()
+        response = await client.patch(
+            f"/v1/users/{member.user.id}", json={"role": "admin"}, auth=member
+        )
+        assert_problem(response, 403, "forbidden")
+
+    async def test_login_that_races_with_disabling(
+        self, client: Client
+    ) -> None:
+        admin = await factories.admin()
+        for _ in range(5):
+            member = await factories.member()
+            form = {
+                "username": member.user.email,
+                "password": factories.PASSWORD,
+            }
+            login, _ = await asyncio.gather(
+                client.post("/v1/auth/login", data=form),
+                client.patch(
+                    f"/v1/users/{member.user.id}",
+                    json={"disabled": True},
+                    auth=admin,
+                ),
+            )
+            if login.status_code == 200:
+                token = login.json()["access_token"]
+                response = await client.get(
+                    "/v1/auth/validate",
+                    headers={"Authorization": f"Bearer {token}"},
+                )
+                assert response.status_code == 401
+
+    async def test_role_is_stored(self, client: Client) -> None:
+        admin = await factories.admin()
+        me = await client.get("/v1/users/me", auth=admin)
+        assert me.json()["role"] == Role.ADMIN
