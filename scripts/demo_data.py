@@ -1,13 +1,11 @@
 """Names, streets, venues and gatherings that the demo community is made of."""
 
-from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from models.events import Tag
 
 
-@dataclass(frozen=True)
-class Culture:
+class Culture(NamedTuple):
     """How people and streets are called in some countries.
 
     Attributes:
@@ -25,8 +23,7 @@ class Culture:
     note: str
 
 
-@dataclass(frozen=True)
-class Theme:
+class Theme(NamedTuple):
     """A kind of gathering.
 
     Attributes:
@@ -46,7 +43,7 @@ class Theme:
     venues: tuple[str, ...]
     hours: tuple[float, ...] = (1.5, 2, 2.5, 3)
     seats: tuple[int, ...] = (12, 16, 20, 24, 30)
-    links: tuple[str, ...] = field(default=())
+    links: tuple[str, ...] = ()
     weekend: bool = False
 
 
@@ -75,7 +72,7 @@ CULTURES: Final = (
     Culture(
         "BR PT AO MZ",
         "João, Beatriz, Thiago, Inês, Gonçalo, Luana, Davi, Conceição, Rui",
-        "Silva, Araújo, Conceição, Oliveira, Magalhães, Souza, Lourenço, Simões",
+        "Silva, Araújo, Cardoso, Oliveira, Magalhães, Souza, Lourenço, Simões",
         "Rua das Flores {}, Avenida Central {}, Rua São João {}, Rua da Paz {}",
         "Iniciantes são bem-vindos.",
     ),
@@ -138,13 +135,13 @@ CULTURES: Final = (
     Culture(
         "RU BY KZ",
         "Анна, Дмитрий, Екатерина, Сергей, Ольга, Алексей, Мария, Иван",
-        "Ковалёв, Орлова, Соколов, Лебедева, Морозов, Белый, Зайцева",
+        "Шевчук, Бондаренко, Коваль, Черных, Седых, Ткаченко, Гринь",
         "улица Мира {}, проспект Победы {}, Садовая улица {}",
         "Новичкам рады.",
     ),
     Culture(
         "UA",
-        "Олена, Тарас, Ярина, Богдан, Софія, Андрій, Їлдиз, Катерина",
+        "Олена, Тарас, Ярина, Богдан, Софія, Андрій, Наталія, Катерина",
         "Шевченко, Коваленко, Бондар, Ткачук, Гончар, Мельник, Лисенко",
         "вулиця Шевченка {}, вулиця Садова {}, проспект Свободи {}",
         "Початківцям раді.",
@@ -308,8 +305,7 @@ THEMES: Final = (
             "Python for beginners",
             "Python workshop: your first web service",
             "Python workshop: read and plot your own data",
-            "Python evening: async without tears",
-            "Typing Python: from hints to proofs",
+            "Python workshop: a bot for the community chat",
         ),
         (
             "Bring a laptop with Python 3; we install the rest together.",
@@ -319,6 +315,22 @@ THEMES: Final = (
         (Tag.WORKSHOP, Tag.CLASS),
         _HALLS,
         links=("https://docs.python.org/3/tutorial/",),
+    ),
+    Theme(
+        (
+            "Python evening: async without tears",
+            "Typing Python: from hints to proofs",
+            "Faster Python: profile, then change",
+            "Testing Python without mocks",
+        ),
+        (
+            "You write Python at work or in your free time.",
+            "Bring a program of yours that annoys you.",
+            "One short talk, then we work in small groups.",
+        ),
+        (Tag.WORKSHOP, Tag.MEETING),
+        _HALLS,
+        links=("https://docs.python.org/3/howto/",),
     ),
     Theme(
         (
@@ -441,11 +453,11 @@ THEMES: Final = (
     ),
     Theme(
         (
-            "Sunrise yoga",
+            "Yoga in the park",
             "Five kilometres, no hurry",
             "Pick-up basketball",
             "Beginners' climbing",
-            "Sunday bicycle ride",
+            "Bicycle ride",
         ),
         (
             "All levels; we wait for the last one.",
@@ -476,7 +488,7 @@ THEMES: Final = (
     Theme(
         (
             "Life drawing",
-            "Photography walk at dusk",
+            "Photography walk",
             "Generative art workshop",
             "Printmaking class",
         ),
@@ -494,7 +506,7 @@ THEMES: Final = (
 LASTING_THEMES: Final = (
     Theme(
         (
-            "Summer of code: open lab",
+            "Open code lab",
             "Thirty days of Python",
             "Robot residency",
         ),

@@ -1,0 +1,1 @@
+"""Benchmarks, run on demand: what Muster costs beside a bare app."""

@@ -1,0 +1,73 @@
+"""The client of a benchmark: wrk, and what it says."""
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from bench.servers import Server
+
+CONNECTIONS: Final = 16
+
+_WRK: Final = "wrk"
+_MILLISECONDS: Final = {"us": 0.001, "ms": 1.0, "s": 1000.0, "m": 60_000.0}
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What one server did in one round."""
+
+    requests_per_second: float
+    cpu_microseconds: float
+    p50_ms: float
+    p99_ms: float
+
+
+def require_wrk() -> None:
+    """Ends the process with one line where there is no wrk."""
+    if shutil.which(_WRK) is None:
+        sys.exit(
+            "bench: wrk is missing: `apt-get install wrk`, `brew install wrk` "
+            "or https://github.com/wg/wrk"
+        )
+
+
+def drive(
+    server: Server, path: str, headers: Mapping[str, str], *, seconds: int
+) -> Sample:
+    """Asks one server for one path for some time; every answer must be 200."""
+    command = [_WRK, "--latency", "--threads", "1"]
+    command += ["--connections", str(CONNECTIONS), "--duration", f"{seconds}s"]
+    # A slow answer is an answer: by default wrk gives up after two seconds.
+    command += ["--timeout", "60s"]
+    for name, value in headers.items():
+        command += ["--header", f"{name}: {value}"]
+    before = server.cpu_seconds()
+    said = subprocess.run(
+        [*command, server.url(path)], capture_output=True, text=True, check=True
+    ).stdout
+    cpu_seconds = server.cpu_seconds() - before
+    if "Non-2xx" in said or "Socket errors" in said:
+        sys.exit(f"bench: {server.name} answered {path} with errors:\n{said}")
+    requests = float(_find(r"(\d+) requests in", said)[0])
+    return Sample(
+        requests_per_second=float(_find(r"Requests/sec: +([\d.]+)", said)[0]),
+        cpu_microseconds=cpu_seconds / max(requests, 1) * 1e6,
+        p50_ms=_latency(50, said),
+        p99_ms=_latency(99, said),
+    )
+
+
+def _latency(percent: int, said: str) -> float:
+    value, unit = _find(rf"{percent}% +([\d.]+)(us|ms|s|m)\b", said)
+    return float(value) * _MILLISECONDS[unit]
+
+
+def _find(pattern: str, said: str) -> tuple[str, ...]:
+    found = re.search(pattern, said)
+    if found is None:
+        sys.exit(f"bench: wrk says nothing like {pattern}:\n{said}")
+    return found.groups()
