@@ -5,8 +5,8 @@ from typing import Any
 from fastapi.openapi.utils import get_openapi
 
 from config.logs import configure_logging
-from config.main import NAME, VERSION, app, settings
-from config.middleware import EntityTags, RequestContext
+from config.main import MAX_BODY_BYTES, NAME, VERSION, app, settings
+from config.middleware import BodyLimit, EntityTags, RequestContext
 from docs import service as docs
 from routes import auth, events, problems, service, users
 from utils.collections import declared_indexes
@@ -19,6 +19,9 @@ app.state.indexes = declared_indexes()
 
 # The one added last is the outermost.
 app.add_middleware(EntityTags)
+app.add_middleware(
+    BodyLimit, limit_bytes=MAX_BODY_BYTES, on_fault=problems.on_fault
+)
 app.add_middleware(RequestContext, on_fault=problems.on_fault)
 problems.install(app)
 

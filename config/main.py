@@ -25,5 +25,4 @@ app: Final = FastAPI(
     redoc_url=None,
     openapi_url=None,
     lifespan=lifespan,
-    max_body_size=MAX_BODY_BYTES,
 )

@@ -50,8 +50,6 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         shutil.rmtree(os.environ[_DATA_DIR])
 
 
-
-
 def _start_embedded() -> str:
     os.environ[_DATA_DIR] = tempfile.mkdtemp(prefix="muster-test-db-")
     embedded = EmbeddedDatabase(Path(os.environ[_DATA_DIR]))

@@ -16,7 +16,11 @@ from utils import events, logins, users
 PASSWORD = "correct horse battery"
 
 HOUR = timedelta(hours=1)
-PARIS = {"title": "Café de la Paix, Paris", "latitude": 48.87, "longitude": 2.33}
+PARIS = {
+    "title": "Café de la Paix, Paris",
+    "latitude": 48.87,
+    "longitude": 2.33,
+}
 
 
 @dataclass(frozen=True)

@@ -297,14 +297,18 @@ class TestRefresh:
         member = await factories.member()
         old = member.tokens.refresh_token
         await _refresh(client, old, "k")
-        assert_problem(await _refresh(client, old, "l"), 401, "not-authenticated")
+        assert_problem(
+            await _refresh(client, old, "l"), 401, "not-authenticated"
+        )
 
     async def test_retry_after_the_next_refresh(self, client: Client) -> None:
         member = await factories.member()
         old = member.tokens.refresh_token
         fresh = (await _refresh(client, old, "k")).json()["refresh_token"]
         await _refresh(client, fresh, "l")
-        assert_problem(await _refresh(client, old, "k"), 401, "not-authenticated")
+        assert_problem(
+            await _refresh(client, old, "k"), 401, "not-authenticated"
+        )
 
     async def test_forged_token_ends_nothing(self, client: Client) -> None:
         member = await factories.member()

@@ -57,7 +57,8 @@ class Sample:
 
 samples = st.builds(
     Sample,
-    starts_in=st.integers(-500, 500).map(lambda n: n * DAY + HOUR / 2),
+    starts_in=st.integers(-99, 99).map(lambda n: n * HOUR + HOUR / 2)
+    | st.integers(-500, 500).map(lambda n: n * DAY + HOUR / 2),
     lasts=st.sampled_from([HOUR, 2 * DAY, 300 * DAY, 366 * DAY]),
     tags=st.lists(st.sampled_from(list(Tag)[:3]), max_size=2, unique=True),
     words=st.lists(st.sampled_from(WORDS), min_size=1, max_size=3),
@@ -67,12 +68,8 @@ samples = st.builds(
 )
 
 FILTERS: dict[str, st.SearchStrategy[Any]] = {
-    "status": st.lists(
-        st.sampled_from(list(Status)), min_size=1, unique=True
-    ),
-    "tag": st.lists(
-        st.sampled_from(list(Tag)[:3]), min_size=1, unique=True
-    ),
+    "status": st.lists(st.sampled_from(list(Status)), min_size=1, unique=True),
+    "tag": st.lists(st.sampled_from(list(Tag)[:3]), min_size=1, unique=True),
     "q": st.sampled_from(
         ["zur", "ZÜRI", "work", "works wor", "ελλ", "編", "京編", "mot", "w"]
     ),
@@ -139,7 +136,9 @@ def _expected(
         lambda event: event.status_at(now) in statuses,
     ]
     if "tag" in query:
-        conditions.append(lambda event: bool(set(event.tags) & set(query["tag"])))
+        conditions.append(
+            lambda event: bool(set(event.tags) & set(query["tag"]))
+        )
     if "q" in query:
         conditions.append(
             lambda event: all(_has_word(event, w) for w in query["q"].split())
@@ -212,7 +211,9 @@ async def _walk(client: Client, parameters: dict[str, Any]) -> list[str]:
     ids: list[str] = []
     cursor: str | None = None
     while True:
-        page = parameters if cursor is None else {**parameters, "cursor": cursor}
+        page = (
+            parameters if cursor is None else {**parameters, "cursor": cursor}
+        )
         response = await client.get("/v1/events", params=page)
         assert response.status_code == 200, response.text
         answer = response.json()
@@ -238,11 +239,27 @@ async def _walk(client: Client, parameters: dict[str, Any]) -> list[str]:
 @given(
     made=st.lists(samples, min_size=5, max_size=25),
     asked=st.lists(queries(), min_size=6, max_size=12),
+    guess=st.sampled_from([1.0, 40 * 3600.0, 30 * 86400.0, math.inf]),
 )
 async def test_every_list_is_what_python_says(
+    client: Client,
+    made: list[Sample],
+    asked: list[dict[str, Any]],
+    guess: float,
+) -> None:
+    """Each condition, their combinations, each order, pages of any size.
+
+    However far the queries guess that a page reaches (seconds, or km).
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        pace = event_pages._PACE  # pylint: disable=protected-access
+        patch.setattr(pace, "guess", lambda _kind, whole: min(whole, guess))
+        await _check_lists(client, made, asked)
+
+
+async def _check_lists(
     client: Client, made: list[Sample], asked: list[dict[str, Any]]
 ) -> None:
-    """Each condition, their combinations, each order, pages of any size."""
     await db.wipe_test_database([events.COLLECTION])
     now = utc_now()
     stored = await asyncio.gather(*(_make(sample, now) for sample in made))
@@ -310,7 +327,9 @@ class TestExamples:
         ],
     )
     async def test_words(self, client: Client, title: str, q: str) -> None:
-        event = await factories.event(title=title, description="", location=None)
+        event = await factories.event(
+            title=title, description="", location=None
+        )
         await factories.event(title="Other", description="", location=None)
         response = await client.get("/v1/events", params={"q": q})
         assert [item["id"] for item in response.json()["items"]] == [event.id]
@@ -364,6 +383,28 @@ class TestExamples:
                 with counted() as commands:
                     await client.get("/v1/events", params=params, auth=member)
                 assert commands == ["find", "aggregate"]
+
+    @pytest.mark.parametrize("sort", ["starts_at", "-starts_at"])
+    @pytest.mark.parametrize("hours", [1, 5, 50])
+    async def test_guessed_spans_keep_the_order(
+        self,
+        client: Client,
+        monkeypatch: pytest.MonkeyPatch,
+        sort: str,
+        hours: int,
+    ) -> None:
+        made = [
+            await factories.event(
+                starts_at=factories.at(n * HOUR),
+                ends_at=factories.at((n + 3) * HOUR),
+            )
+            for n in range(-2, 12)
+        ]
+        pace = event_pages._PACE  # pylint: disable=protected-access
+        monkeypatch.setattr(pace, "guess", lambda _kind, _whole: hours * 3600.0)
+        ids = [event.id for event in made]
+        params = {"limit": 3, "sort": sort}
+        assert await _walk(client, params) == ids[:: -1 if "-" in sort else 1]
 
     async def test_a_guess_that_falls_short(self, client: Client) -> None:
         """After a dense week, the same list of a sparse year is whole."""

@@ -32,22 +32,25 @@ class TestCreate:
             response = await client.post("/v1/events", json=body, auth=member)
         assert response.status_code == 201
         event = response.json()
-        assert event.items() >= {
-            "title": body["title"],
-            "tags": ["workshop"],
-            "location": factories.PARIS,
-            "online_url": None,
-            "capacity": 20,
-            "public": True,
-            "links": [],
-            "image_ids": [],
-            "creator_id": member.user.id,
-            "status": "upcoming",
-            "approval": "pending",
-            "seats_taken": 0,
-            "waitlisted": 0,
-            "rating": {"average": None, "count": 0},
-        }.items()
+        assert (
+            event.items()
+            >= {
+                "title": body["title"],
+                "tags": ["workshop"],
+                "location": factories.PARIS,
+                "online_url": None,
+                "capacity": 20,
+                "public": True,
+                "links": [],
+                "image_ids": [],
+                "creator_id": member.user.id,
+                "status": "upcoming",
+                "approval": "pending",
+                "seats_taken": 0,
+                "waitlisted": 0,
+                "rating": {"average": None, "count": 0},
+            }.items()
+        )
         assert "_id" not in event and "lookup" not in event
         assert commands == ["find", "insert"]
 
@@ -282,7 +285,9 @@ class TestUpdate:
 
         assert (await patch("one", etag)).status_code == 200
         assert_problem(await patch("two", etag), 412, "precondition-failed")
-        assert_problem(await patch("two", "nonsense"), 412, "precondition-failed")
+        assert_problem(
+            await patch("two", "nonsense"), 412, "precondition-failed"
+        )
         assert (await patch("three", f'"x", {etag}, *')).status_code == 200
         assert (await client.get(path)).json()["title"] == "three"
 
@@ -340,7 +345,9 @@ class TestUpdate:
             {"status": "past"},
         ],
     )
-    async def test_invalid(self, client: Client, change: dict[str, Any]) -> None:
+    async def test_invalid(
+        self, client: Client, change: dict[str, Any]
+    ) -> None:
         admin = await factories.admin()
         event = await factories.event(by=admin.actor)
         path = f"/v1/events/{event.id}"
@@ -370,7 +377,9 @@ class TestUpdate:
         path = f"/v1/events/{event.id}"
         response = await client.patch(path, json={}, auth=stranger)
         assert_problem(response, 403, "forbidden")
-        assert_problem(await client.patch(path, json={}), 401, "not-authenticated")
+        assert_problem(
+            await client.patch(path, json={}), 401, "not-authenticated"
+        )
 
     async def test_past(self, client: Client) -> None:
         admin = await factories.admin()
@@ -548,4 +557,3 @@ class TestQueue:
         if method == "POST":
             unknown = await client.request(method, path, auth=admin)
             assert_problem(unknown, 404, "event-not-found")
-

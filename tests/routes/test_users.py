@@ -28,7 +28,8 @@ class TestRegister:
         assert not any("password" in name for name in user)
 
     @pytest.mark.parametrize(
-        "name", ["O'Neil", "José", "李", "Anne-Marie", "Ng", "ʻOkina", "نیک\u200cنام"]
+        "name",
+        ["O'Neil", "José", "李", "Anne-Marie", "Ng", "ʻOkina", "نیک\u200cنام"],
     )
     async def test_names(self, client: Client, name: str) -> None:
         body = factories.registration(first_name=name, last_name=name)
@@ -56,7 +57,9 @@ class TestRegister:
             {"role": "admin"},
         ],
     )
-    async def test_invalid(self, client: Client, change: dict[str, Any]) -> None:
+    async def test_invalid(
+        self, client: Client, change: dict[str, Any]
+    ) -> None:
         body = factories.registration(**change)
         response = await client.post("/v1/users", json=body)
         problem = assert_problem(response, 422, "invalid-request")
@@ -101,7 +104,9 @@ class TestOwnAccount:
         member = await factories.member()
         body = {"first_name": "Grace", "links": ["https://example.org/a?b"]}
         with counted() as commands:
-            response = await client.patch("/v1/users/me", json=body, auth=member)
+            response = await client.patch(
+                "/v1/users/me", json=body, auth=member
+            )
         assert response.status_code == 200
         user = response.json()
         assert (user["first_name"], user["links"]) == ("Grace", body["links"])

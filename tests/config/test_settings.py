@@ -1,0 +1,114 @@
+"""Settings: defaults, and one line for each bad one."""
+
+import stat
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from config.settings import (
+    DocsAccess,
+    Settings,
+    SettingsError,
+    load_settings,
+    load_settings_or_exit,
+)
+
+LONG = "k9Zq-" * 8 + "Wc7xTn2LmP0"
+NAMES = [name.upper() for name in Settings.model_fields]
+
+
+@pytest.fixture(autouse=True)
+def _empty_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in NAMES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+def test_defaults() -> None:
+    settings = load_settings()
+    assert settings.in_development
+    assert settings.mongo_db_uri is None
+    assert settings.mongo_db_name == "muster"
+    assert (settings.port, settings.web_concurrency) == (8000, 4)
+    assert settings.data_dir == Path(".muster")
+    assert settings.access_token_minutes == 15
+    assert settings.refresh_token_days == 30
+    assert settings.docs_open_to is DocsAccess.PUBLIC
+
+
+def test_every_setting_has_a_sentence() -> None:
+    for name, field in Settings.model_fields.items():
+        assert str(field.description).endswith("."), name
+
+
+def test_dot_env_and_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path(".env").write_text("PORT=9000\nWEB_CONCURRENCY=2\nOTHER=1\n", "utf-8")
+    monkeypatch.setenv("PORT", "9001")
+    monkeypatch.setenv("WEB_CONCURRENCY", "")
+    settings = load_settings()
+    # The environment goes before the file, but an empty value is none.
+    assert settings.port == 9001
+    assert settings.web_concurrency == 2
+
+
+@pytest.mark.parametrize(
+    ("environment", "named"),
+    [
+        ({"PORT": "abc"}, "PORT"),
+        ({"PORT": "0"}, "PORT"),
+        ({"ENVIRONMENT": "prod"}, "ENVIRONMENT"),
+        ({"MONGO_DB_URI": "postgres://x"}, "MONGO_DB_URI"),
+        ({"MONGO_DB_NAME": "a.b"}, "MONGO_DB_NAME"),
+        ({"JWT_SECRET_KEY": "short"}, "JWT_SECRET_KEY"),
+        ({"ACCESS_TOKEN_MINUTES": "-1"}, "ACCESS_TOKEN_MINUTES"),
+        ({"DOCS_ACCESS": "nobody"}, "DOCS_ACCESS"),
+        ({"ENVIRONMENT": "production", "JWT_SECRET_KEY": LONG}, "MONGO_DB_URI"),
+        ({"ENVIRONMENT": "staging"}, "JWT_SECRET_KEY"),
+        (
+            {"ENVIRONMENT": "staging", "JWT_SECRET_KEY": "changeme" * 5},
+            "JWT_SECRET_KEY",
+        ),
+        (
+            {"ENVIRONMENT": "staging", "JWT_SECRET_KEY": "ab" * 20},
+            "JWT_SECRET_KEY",
+        ),
+    ],
+)
+def test_bad_ones_are_named_in_one_line(
+    environment: dict[str, str], named: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    line = str(caught.value)
+    assert named in line
+    assert "\n" not in line
+    if "JWT_SECRET_KEY" in environment:
+        assert environment["JWT_SECRET_KEY"] not in line
+    with pytest.raises(SystemExit) as ended:
+        load_settings_or_exit()
+    assert ended.value.code == f"muster: {line}"
+
+
+def test_production(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ENVIRONMENT", "production")
+    monkeypatch.setenv("JWT_SECRET_KEY", LONG)
+    monkeypatch.setenv("ALLOW_EMBEDDED_DB", "true")
+    settings = load_settings()
+    assert settings.signing_key() == LONG
+    assert settings.docs_open_to is DocsAccess.ADMIN
+    assert LONG not in repr(settings)
+
+
+def test_development_key_is_made_once() -> None:
+    """Also by many at once, as workers start together."""
+    settings = load_settings()
+    with ThreadPoolExecutor(8) as pool:
+        keys = set(pool.map(lambda _: settings.signing_key(), range(32)))
+    assert len(keys) == 1
+    assert len(keys.pop()) >= 32
+    path = settings.data_dir / "jwt_secret_key"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert [file.name for file in settings.data_dir.iterdir()] == [path.name]

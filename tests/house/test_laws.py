@@ -1,0 +1,218 @@
+"""The laws of the house, where a linter contract can't keep them."""
+
+import ast
+import importlib
+import pkgutil
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from fastapi.routing import APIRoute
+
+import docs
+import routes
+import utils
+from tests.contract import operations
+
+ROOT = Path(__file__).parents[2]
+ROOMS = ("config", "routes", "utils", "models", "docs", "scripts")
+
+
+def _modules(package: ModuleType) -> list[ModuleType]:
+    return [
+        importlib.import_module(f"{package.__name__}.{found.name}")
+        for found in pkgutil.iter_modules(package.__path__)
+    ]
+
+
+def _sources() -> Iterator[tuple[Path, ast.Module]]:
+    for path in [ROOT / "app.py", *(p for r in ROOMS for p in _files(r))]:
+        yield path.relative_to(ROOT), ast.parse(path.read_text("utf-8"))
+
+
+def _files(room: str) -> list[Path]:
+    return sorted((ROOT / room).rglob("*.py"))
+
+
+def _owners() -> dict[str, Path]:
+    """Each collection's name, with the module that owns it."""
+    return {
+        module.COLLECTION: Path(str(module.__file__)).relative_to(ROOT)
+        for module in _modules(utils)
+        if hasattr(module, "COLLECTION")
+    }
+
+
+def _handlers() -> list[APIRoute]:
+    return [
+        route
+        for module in _modules(routes)
+        if hasattr(module, "router")
+        for route in module.router.routes
+        if isinstance(route, APIRoute)
+    ]
+
+
+class TestOwners:
+    """Each collection has one owner; its name stands in no other module."""
+
+    def test_names_differ(self) -> None:
+        named = [
+            module.COLLECTION
+            for module in _modules(utils)
+            if hasattr(module, "COLLECTION")
+        ]
+        assert sorted(named) == sorted(set(named)) != []
+
+    def test_names_stand_in_their_owners_only(self) -> None:
+        owners = _owners()
+        strangers = [
+            f"{path}:{node.lineno} names {node.value!r}"
+            for path, tree in _sources()
+            for node in ast.walk(tree)
+            # `config` is below all owners: it speaks of the server's users.
+            if path.parts[0] != "config"
+            and isinstance(node, ast.Constant)
+            and isinstance(node.value, str)
+            and owners.get(node.value, path) != path
+        ]
+        assert not strangers
+
+    def test_owners_open_only_their_own(self) -> None:
+        """`db.collection` is called with the module's own COLLECTION."""
+        calls = [
+            (path, ast.unparse(node.args[0]))
+            for path, tree in _sources()
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Call)
+            and ast.unparse(node.func) == "db.collection"
+        ]
+        assert {path for path, _ in calls} == set(_owners().values())
+        assert {argument for _, argument in calls} == {"COLLECTION"}
+
+    def test_all_indexes_are_declared(self) -> None:
+        from utils.collections import declared_indexes
+
+        assert set(declared_indexes()) == set(_owners())
+
+
+class TestUtils:
+    def test_docstrings_say_what_a_module_owns(self) -> None:
+        for module in _modules(utils):
+            text = str(module.__doc__)
+            owned = getattr(module, "COLLECTION", None)
+            if owned is None:
+                assert "Owns no collection" in text, module.__name__
+            else:
+                assert f"Owns: `{owned}`." in text, module.__name__
+
+    def test_may_call_is_true(self) -> None:
+        """Each module says in its docstring which others it calls."""
+        names = {
+            module.__name__.partition(".")[2] for module in _modules(utils)
+        }
+        for path, tree in _sources():
+            if path.parts[0] != "utils" or path.stem in (
+                "__init__", "collections"
+            ):  # fmt: skip
+                continue
+            called = {
+                alias.name
+                for node in ast.walk(tree)
+                if isinstance(node, ast.ImportFrom) and node.module == "utils"
+                for alias in node.names
+            }
+            said = str(ast.get_docstring(tree)).partition("May call:")[2]
+            said = said.partition(".")[0].replace(",", " ").split()
+            assert set(said) - {"nobody"} == called & names, path
+
+    def test_arguments_after_the_first_are_keyword_only(self) -> None:
+        for path, tree in _sources():
+            if path.parts[0] != "utils":
+                continue
+            for node in tree.body:
+                if not isinstance(node, ast.AsyncFunctionDef):
+                    continue
+                if node.name.startswith("_"):
+                    continue
+                assert len(node.args.args) <= 2, f"{path}: {node.name}"
+
+
+class TestDocs:
+    """Every route has its entry in `docs/`, every entry its route."""
+
+    @pytest.mark.parametrize(
+        "route", _handlers(), ids=lambda route: route.endpoint.__name__
+    )
+    def test_every_route_has_its_entry(self, route: APIRoute) -> None:
+        name = route.endpoint.__name__.upper()
+        module = route.endpoint.__module__.replace("routes.", "docs.")
+        entry = getattr(importlib.import_module(module), name)
+        assert route.summary == entry["summary"]
+        assert route.description == entry["description"]
+
+    def test_every_entry_has_its_route(self) -> None:
+        entries = {
+            f"{module.__name__.partition('.')[2]}.{name}"
+            for module in _modules(docs)
+            for name, value in vars(module).items()
+            if name.isupper() and isinstance(value, dict)
+        }
+        handlers = {
+            f"{route.endpoint.__module__.partition('.')[2]}"
+            f".{route.endpoint.__name__.upper()}"
+            for route in _handlers()
+        }
+        assert entries == handlers
+
+    def test_summaries_are_one_line(self) -> None:
+        for route in _handlers():
+            assert route.summary and "\n" not in route.summary
+            assert not route.summary.endswith(".")
+
+    def test_openapi_is_whole(self) -> None:
+        documented = set(operations())
+        served = {
+            (method, route.path)
+            for route in _handlers()
+            for method in route.methods
+        }
+        assert documented == served
+
+    @pytest.mark.parametrize("method, path", sorted(operations()))
+    def test_bodies_and_parameters_have_examples(
+        self, method: str, path: str
+    ) -> None:
+        operation = operations()[method, path]
+        for media in (
+            operation.get("requestBody", {}).get("content", {}).values()
+        ):
+            assert _has_examples(media["schema"]), f"{method} {path}"
+
+
+def _has_examples(schema: dict[str, Any]) -> bool:
+    from app import app
+
+    for option in schema.get("anyOf", [schema]):
+        if "$ref" in option:
+            name = option["$ref"].rpartition("/")[2]
+            model = app.openapi()["components"]["schemas"][name]
+            return any(
+                "examples" in field or "$ref" in str(field)
+                for field in model["properties"].values()
+            )
+    return False
+
+
+class TestScreens:
+    def test_a_function_fits_one_screen(self) -> None:
+        long = [
+            f"{path}:{node.lineno} {node.name}"
+            for path, tree in _sources()
+            for node in ast.walk(tree)
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+            and (node.end_lineno or 0) - node.lineno > 60
+        ]
+        assert not long

@@ -1,0 +1,76 @@
+"""Nothing blocks the event loop: a watch on every callback that it runs."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
+import pytest
+from pwdlib.hashers.argon2 import Argon2Hasher
+
+from tests import factories
+from utils import passwords
+
+# A callback that computes longer than this holds everybody else up. It is the
+# loop thread's own processor time, so that a busy machine fails nobody.
+_LONGEST_SECONDS = 0.1
+
+
+@contextmanager
+def _watched() -> Iterator[list[str]]:
+    """The callbacks that blocked the loop inside the block."""
+    slow: list[str] = []
+    run = asyncio.Handle._run  # pylint: disable=protected-access
+
+    def timed(handle: asyncio.Handle) -> None:
+        begin = time.thread_time()
+        run(handle)
+        if time.thread_time() - begin > _LONGEST_SECONDS:
+            slow.append(repr(handle))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(asyncio.Handle, "_run", timed)
+        yield slow
+
+
+@pytest.fixture(name="slow_hasher")
+def _slow_hasher(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hashes that no processor computes within the limit."""
+    hasher = Argon2Hasher(time_cost=20, memory_cost=32 * 1024, parallelism=1)
+    monkeypatch.setattr(passwords, "_HASHER", hasher)
+    monkeypatch.setattr(passwords, "_NOBODYS_HASH", hasher.hash("nobody"))
+
+
+async def test_requests_do_not_block_it(
+    client: httpx.AsyncClient, slow_hasher: None
+) -> None:
+    registration = factories.registration()
+    form = {
+        "username": registration["email"],
+        "password": registration["password"],
+    }
+    with _watched() as slow:
+        await client.post("/v1/users", json=registration)
+        login = await client.post("/v1/auth/login", data=form)
+        await client.post("/v1/auth/login", data={**form, "username": "x@y.z"})
+        token = login.json()["access_token"]
+        headers = {"Authorization": f"Bearer {token}"}
+        body = factories.event_body(description="word " * 2000)
+        await client.post("/v1/events", json=body, headers=headers)
+        await client.get("/v1/events", params={"near": "48.87,2.33", "q": "n"})
+        change = {
+            "password": "another long one",
+            "current_password": registration["password"],
+        }
+        await client.patch("/v1/users/me", json=change, headers=headers)
+    assert not slow
+
+
+async def test_the_watch_sees_a_blocked_loop(slow_hasher: None) -> None:
+    async def block() -> None:
+        passwords._HASHER.hash("computed on the loop")
+
+    with _watched() as slow:
+        await asyncio.create_task(block())
+    assert len(slow) == 1

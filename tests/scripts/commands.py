@@ -1,0 +1,64 @@
+"""Runs scripts as an operator does: as processes, on a fresh database."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from pymongo import MongoClient
+from pymongo.database import Database
+
+from config import db
+
+Result = subprocess.CompletedProcess[str]
+
+_TIMEOUT_SECONDS = 60
+
+
+def run(
+    script: str,
+    *arguments: str,
+    database: str,
+    stdin: str = "",
+    settings: Mapping[str, str] | None = None,
+) -> Result:
+    """Runs `python -m scripts.<script>` on a database of the tests' server."""
+    environment = {
+        **os.environ,
+        "MONGO_DB_URI": os.environ["MUSTER_TEST_DB_URI"],
+        "MONGO_DB_NAME": database,
+        **(settings or {}),
+    }
+    return subprocess.run(
+        [sys.executable, "-m", f"scripts.{script}", *arguments],
+        env=environment,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=_TIMEOUT_SECONDS,
+        check=False,
+        # Else getpass would ask whoever runs the tests.
+        start_new_session=True,
+    )
+
+
+@contextmanager
+def fresh_database() -> Iterator[Database[dict[str, Any]]]:
+    """A database of its own, dropped at the end."""
+    client: MongoClient[dict[str, Any]]
+    with MongoClient(os.environ["MUSTER_TEST_DB_URI"], tz_aware=True) as client:
+        name = db.new_test_database_name()
+        yield client[name]
+        client.drop_database(name)
+
+
+def assert_one_line(result: Result, *words: str) -> None:
+    """Checks that a script failed with one line on stderr that has `words`."""
+    assert result.returncode == 1, result
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("muster: ")
+    for word in words:
+        assert word in line
