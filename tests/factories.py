@@ -15,6 +15,9 @@ from utils import events, logins, users
 
 PASSWORD = "correct horse battery"
 
+# A well-formed id that nothing has.
+UNKNOWN_ID = "00000000-0000-4000-8000-000000000000"
+
 HOUR = timedelta(hours=1)
 PARIS = {
     "title": "Café de la Paix, Paris",

@@ -362,7 +362,7 @@ class TestLogOut:
             ("POST", "/v1/auth/logout-all"),
             ("GET", "/v1/auth/validate"),
             ("GET", "/v1/auth/logins"),
-            ("DELETE", f"/v1/auth/logins/{new_id()}"),
+            ("DELETE", f"/v1/auth/logins/{factories.UNKNOWN_ID}"),
         ],
     )
     async def test_needs_a_login(

@@ -541,8 +541,8 @@ class TestQueue:
         ("method", "path"),
         [
             ("GET", "/v1/events/queue"),
-            ("POST", f"/v1/events/{new_id()}/approve"),
-            ("POST", f"/v1/events/{new_id()}/deny"),
+            ("POST", f"/v1/events/{factories.UNKNOWN_ID}/approve"),
+            ("POST", f"/v1/events/{factories.UNKNOWN_ID}/deny"),
         ],
     )
     async def test_admins_only(

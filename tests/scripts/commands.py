@@ -1,9 +1,10 @@
 """Runs scripts as an operator does: as processes, on a fresh database."""
 
 import os
+import pty
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -25,15 +26,9 @@ def run(
     settings: Mapping[str, str] | None = None,
 ) -> Result:
     """Runs `python -m scripts.<script>` on a database of the tests' server."""
-    environment = {
-        **os.environ,
-        "MONGO_DB_URI": os.environ["MUSTER_TEST_DB_URI"],
-        "MONGO_DB_NAME": database,
-        **(settings or {}),
-    }
     return subprocess.run(
         [sys.executable, "-m", f"scripts.{script}", *arguments],
-        env=environment,
+        env=_environment(database) | dict(settings or {}),
         input=stdin,
         capture_output=True,
         text=True,
@@ -44,14 +39,50 @@ def run(
     )
 
 
+def at_terminal(
+    script: str, *arguments: str, database: str, typed: Sequence[str]
+) -> str:
+    """What a script says to somebody who types one answer a question."""
+    answers = list(typed)
+    said = b""
+    child, terminal = pty.fork()
+    if child == 0:
+        os.execve(
+            sys.executable,
+            [sys.executable, "-m", f"scripts.{script}", *arguments],
+            _environment(database),
+        )
+    while True:
+        try:
+            said += os.read(terminal, 1024)
+        except OSError:
+            # The other end of the terminal is closed.
+            break
+        if said.endswith(b": ") and answers:
+            os.write(terminal, f"{answers.pop(0)}\n".encode())
+    os.close(terminal)
+    os.waitpid(child, 0)
+    return said.decode().strip()
+
+
+def _environment(database: str) -> dict[str, str]:
+    return {
+        **os.environ,
+        "MONGO_DB_URI": os.environ["MUSTER_TEST_DB_URI"],
+        "MONGO_DB_NAME": database,
+    }
+
+
 @contextmanager
 def fresh_database() -> Iterator[Database[dict[str, Any]]]:
     """A database of its own, dropped at the end."""
     client: MongoClient[dict[str, Any]]
     with MongoClient(os.environ["MUSTER_TEST_DB_URI"], tz_aware=True) as client:
         name = db.new_test_database_name()
-        yield client[name]
-        client.drop_database(name)
+        try:
+            yield client[name]
+        finally:
+            client.drop_database(name)
 
 
 def assert_one_line(result: Result, *words: str) -> None:

