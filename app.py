@@ -11,6 +11,8 @@ from docs import service as docs
 from routes import auth, events, problems, service, users
 from utils.collections import declared_indexes
 
+__all__ = ["app"]
+
 configure_logging()
 
 # What the lifespan builds the services from.
@@ -23,10 +25,11 @@ app.add_middleware(
     BodyLimit, limit_bytes=MAX_BODY_BYTES, on_fault=problems.on_fault
 )
 app.add_middleware(RequestContext, on_fault=problems.on_fault)
-problems.install(app)
 
-for router in (auth.router, users.router, events.router, service.router):
+routers = (auth.router, users.router, events.router, service.router)
+for router in routers:
     app.include_router(router)
+problems.install(app, routers)
 service.install_docs(app, settings.docs_open_to)
 
 

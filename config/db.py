@@ -200,8 +200,9 @@ async def wipe_test_database(names: Iterable[str]) -> None:
         NotATestDatabaseError: the database in use is not a test database.
     """
     database = _test_database()
-    for name in names:
-        await database[name].delete_many({})
+    with pymongo.timeout(None):
+        for name in names:
+            await database[name].delete_many({})
 
 
 async def drop_test_database() -> None:
@@ -210,7 +211,9 @@ async def drop_test_database() -> None:
     Raises:
         NotATestDatabaseError: the database in use is not a test database.
     """
-    await get_client().drop_database(_test_database().name)
+    database = _test_database()
+    with pymongo.timeout(None):
+        await get_client().drop_database(database.name)
 
 
 def _connection() -> _Connection:

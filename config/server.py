@@ -4,6 +4,8 @@ Module-level names are gunicorn's own: each one is a setting or a hook.
 """
 
 import asyncio
+import os
+import signal
 import sys
 from typing import Any
 
@@ -19,8 +21,15 @@ from config.settings import load_settings_or_exit
 # lifespan still ends in order before gunicorn's own patience does.
 _DRAIN_SECONDS = 20
 
+# A killed arbiter is noticed within this time.
+_NOTIFY_SECONDS = 1
+
 # Closing the embedded database writes a checkpoint, seconds at the most.
 _CLOSE_SECONDS = 60.0
+
+# Until gunicorn sets its own handlers, after `on_starting`, Ctrl-C would show
+# a trace of Python's. What was started by then closes by itself.
+signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 _settings = load_settings_or_exit()
 _embedded = (
@@ -31,7 +40,11 @@ _embedded = (
 
 
 class MusterWorker(UvicornWorker):
-    """Serves the app on uvloop and httptools, without naming them."""
+    """Serves the app on uvloop and httptools, without naming them.
+
+    It ends when the arbiter was killed: a worker that nobody watches would
+    hold the port, and the embedded database, for ever.
+    """
 
     CONFIG_KWARGS: dict[str, Any] = {
         "loop": "uvloop",
@@ -39,7 +52,14 @@ class MusterWorker(UvicornWorker):
         "lifespan": "on",
         "server_header": False,
         "timeout_graceful_shutdown": _DRAIN_SECONDS,
+        "timeout_notify": _NOTIFY_SECONDS,
     }
+
+    async def callback_notify(self) -> None:
+        """Tells the arbiter that this worker is well, if there is one."""
+        if os.getppid() != self.ppid:
+            os.kill(os.getpid(), signal.SIGTERM)
+        self.notify()
 
 
 bind = f"0.0.0.0:{_settings.port}"

@@ -161,15 +161,19 @@ class Settings(BaseSettings):
 
 
 def load_settings() -> Settings:
-    """Reads the settings.
+    """Reads the settings, and makes the signing key where none is set.
 
     Raises:
         SettingsError: one line that names each bad setting.
     """
     try:
-        return Settings()
+        settings = Settings()
+        settings.signing_key()
     except ValidationError as error:
         raise SettingsError(_one_line(error)) from error
+    except OSError as error:
+        raise SettingsError(f"DATA_DIR can't be used: {error}") from error
+    return settings
 
 
 def load_settings_or_exit() -> Settings:

@@ -13,6 +13,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    Strict,
     StringConstraints,
     WithJsonSchema,
 )
@@ -76,6 +77,12 @@ ObjectId = Annotated[
     StringConstraints(pattern=_UUID4),
     WithJsonSchema({"type": "string", "format": "uuid", "pattern": _UUID4}),
 ]
+
+
+# JSON has numbers and booleans of its own: "20" and 0 are neither.
+JsonInt = Annotated[int, Strict()]
+JsonFloat = Annotated[float, Strict()]
+JsonBool = Annotated[bool, Strict()]
 
 
 class ExtendedBaseModel(BaseModel):

@@ -16,6 +16,9 @@ from pydantic import (
 from models.base import (
     ExtendedBaseModel,
     InputTime,
+    JsonBool,
+    JsonFloat,
+    JsonInt,
     ObjectId,
     PageQuery,
     RequestModel,
@@ -92,7 +95,7 @@ def _unique(tags: list[Tag]) -> list[Tag]:
 
 
 Tags = Annotated[list[Tag], Field(max_length=20), AfterValidator(_unique)]
-Capacity = Annotated[int, Field(ge=1, le=100_000)]
+Capacity = Annotated[JsonInt, Field(ge=1, le=100_000)]
 
 
 class Location(BaseModel):
@@ -101,10 +104,10 @@ class Location(BaseModel):
     model_config = RequestModel.model_config
 
     title: Title = Field(examples=["Hackerspace, Rue de la Paix 3"])
-    latitude: float = Field(
+    latitude: JsonFloat = Field(
         ge=-90, le=90, allow_inf_nan=False, examples=[48.8698]
     )
-    longitude: float = Field(
+    longitude: JsonFloat = Field(
         ge=-180, le=180, allow_inf_nan=False, examples=[2.3311]
     )
 
@@ -189,7 +192,7 @@ class EventCreate(_EventTimes):
     location: Location | None = None
     online_url: Link | None = Field(None, examples=[None])
     capacity: Capacity = Field(examples=[20])
-    public: bool = Field(
+    public: JsonBool = Field(
         True, description="A public event by a member waits for approval."
     )
     links: Links = Field([], examples=[["https://numpy.org/doc/"]])
@@ -224,7 +227,7 @@ class EventUpdate(RequestModel):
     location: Location | None = None
     online_url: Link | None = Field(None, examples=[None])
     capacity: Capacity = Field(1, examples=[25])
-    public: bool = True
+    public: JsonBool = True
     links: Links = Field([], examples=[["https://numpy.org/learn/"]])
 
 

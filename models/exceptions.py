@@ -142,6 +142,13 @@ class MethodNotAllowedError(MusterError):
     slug = "method-not-allowed"
     hint = "The Allow header lists the methods of this path."
 
+    def __init__(self, allowed: Sequence[str]) -> None:
+        super().__init__(
+            f"This path takes {', '.join(allowed)}.",
+            {"allowed": list(allowed)},
+            {"Allow": ", ".join(allowed)},
+        )
+
 
 class ConflictError(MusterError):
     """The request is fine, but not in the present state."""

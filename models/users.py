@@ -17,6 +17,7 @@ from pydantic import (
 
 from models.base import (
     ExtendedBaseModel,
+    JsonBool,
     PageQuery,
     RequestModel,
     UtcTime,
@@ -114,7 +115,7 @@ class UserAdminUpdate(RequestModel):
     """What an admin may change of a member; what is left out stays."""
 
     role: Role = Field(Role.MEMBER, examples=["admin"])
-    disabled: bool = Field(False, examples=[False])
+    disabled: JsonBool = Field(False, examples=[False])
 
 
 class UserQuery(PageQuery):

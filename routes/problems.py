@@ -8,7 +8,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
@@ -105,8 +105,14 @@ def admin_problems(
     return problems(NotAuthenticatedError, ForbiddenError, *errors)
 
 
-def install(app: FastAPI) -> None:
-    """Makes every error of `app` a problem+json."""
+def install(app: FastAPI, routers: Sequence[APIRouter]) -> None:
+    """Makes every error of `app`, which serves `routers`, a problem+json."""
+    app.state.api_routes = [
+        route
+        for router in routers
+        for route in router.routes
+        if isinstance(route, APIRoute)
+    ]
     app.add_exception_handler(MusterError, _on_error)
     app.add_exception_handler(HTTPException, _on_error)
     app.add_exception_handler(RequestValidationError, _on_error)
@@ -153,13 +159,13 @@ def _problem_of(request: Request, error: Exception) -> MusterError:
         case RequestValidationError():
             return _of_validation(request, error.errors())
         case HTTPException():
-            return _of_http(error)
+            return _of_http(request, error)
     if isinstance(error, db.UNAVAILABLE_ERRORS):
         return DatabaseUnavailableError()
     return InternalError()
 
 
-def _of_http(error: HTTPException) -> MusterError:
+def _of_http(request: Request, error: HTTPException) -> MusterError:
     match error.status_code:
         case 400:
             # The framework's word for a body that it can't even read.
@@ -167,10 +173,30 @@ def _of_http(error: HTTPException) -> MusterError:
         case 404:
             return NotFoundError()
         case 405:
-            return MethodNotAllowedError(headers=error.headers)
+            return MethodNotAllowedError(_methods_at(request))
         case 413:
             return BodyTooLargeError(MAX_BODY_BYTES)
     return InternalError()
+
+
+def _methods_at(request: Request) -> list[str]:
+    """What the path can be asked with; the framework names one route's only."""
+    routes: list[APIRoute] = request.app.state.api_routes
+    path = request.url.path
+    fixed = _is_fixed(request)
+    methods = {
+        method
+        for route in routes
+        if (route.path == path if fixed else route.path_regex.match(path))
+        for method in route.methods or ()
+    }
+    return sorted(methods) or ["GET"]
+
+
+def _is_fixed(request: Request) -> bool:
+    """Whether the path is one of its own, such as /v1/events/queue."""
+    routes: list[APIRoute] = request.app.state.api_routes
+    return any(route.path == request.url.path for route in routes)
 
 
 def _of_validation(
@@ -178,6 +204,9 @@ def _of_validation(
 ) -> MusterError:
     expected = _expected_media_type(request)
     sent = request.headers.get("content-type", "").partition(";")[0].strip()
+    if faults[0]["loc"][0] == "path" and _is_fixed(request):
+        # It was taken for the id of a neighbour's path: /v1/events/{event_id}.
+        return MethodNotAllowedError(_methods_at(request))
     about_body = any(fault["loc"][0] == "body" for fault in faults)
     if about_body and expected is not None and sent.lower() != expected:
         if sent or request.headers.get("content-length", "0") != "0":

@@ -27,6 +27,10 @@ router = APIRouter(tags=["Service"])
 _ASSETS: Final = Path(fastapi_offline.__file__).parent / "static"
 _ASSETS_PATH: Final = "/docs/assets"
 _OPENAPI_PATH: Final = "/openapi.json"
+_REDOC_PATH: Final = "/redoc/redoc.js"
+
+# ReDoc's script asks its maker's network for this picture at every visit.
+_REDOC_LOGO: Final = b"https://cdn.redoc.ly/redoc/logo-mini.svg"
 _INLINE_SCRIPT: Final = re.compile(rb"<script>(.*?)</script>", re.DOTALL)
 
 
@@ -72,10 +76,13 @@ def install_docs(app: FastAPI, access: DocsAccess) -> None:
     redoc = get_redoc_html(
         openapi_url=_OPENAPI_PATH,
         title=f"{NAME}: API reference",
-        redoc_js_url=f"{_ASSETS_PATH}/redoc.standalone.js",
+        redoc_js_url=_REDOC_PATH,
         redoc_favicon_url=f"{_ASSETS_PATH}/favicon.png",
         with_google_fonts=False,
     )
+
+    script = (_ASSETS / "redoc.standalone.js").read_bytes()
+    script = script.replace(_REDOC_LOGO, f"{_ASSETS_PATH}/favicon.png".encode())
 
     @pages.get("/docs")
     async def _docs() -> Response:
@@ -84,6 +91,10 @@ def install_docs(app: FastAPI, access: DocsAccess) -> None:
     @pages.get("/redoc")
     async def _redoc() -> Response:
         return _page(redoc)
+
+    @pages.get(_REDOC_PATH)
+    async def _redoc_script() -> Response:
+        return Response(script, media_type="text/javascript")
 
     @pages.get(_OPENAPI_PATH)
     async def _openapi() -> Response:

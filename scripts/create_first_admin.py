@@ -6,6 +6,7 @@ python -m scripts.create_first_admin --email ada@example.org
 import argparse
 import getpass
 import sys
+import warnings
 
 from pydantic import EmailStr, SecretStr, TypeAdapter
 
@@ -68,14 +69,24 @@ async def _create(arguments: argparse.Namespace) -> None:
 
 
 def _password(*, from_stdin: bool) -> SecretStr:
-    try:
-        if from_stdin:
+    if from_stdin:
+        try:
             return SecretStr(sys.stdin.readline().rstrip("\r\n"))
-        password = getpass.getpass("Password: ")
-        if getpass.getpass("Once more: ") != password:
-            raise ScriptError("the two passwords differ: nothing was done")
-    except (EOFError, UnicodeDecodeError):
-        raise ScriptError("no password could be read") from None
+        except UnicodeDecodeError:
+            raise ScriptError("the password is not UTF-8") from None
+    with warnings.catch_warnings():
+        # Rather than showing what is typed, getpass shall give up.
+        warnings.simplefilter("error", getpass.GetPassWarning)
+        try:
+            password = getpass.getpass("Password: ")
+            repeated = getpass.getpass("Once more: ")
+        except (EOFError, getpass.GetPassWarning):
+            raise ScriptError(
+                "no terminal to ask for a password at: pass it with "
+                "--password-stdin"
+            ) from None
+    if password != repeated:
+        raise ScriptError("the two passwords differ: nothing was done")
     return SecretStr(password)
 
 

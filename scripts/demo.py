@@ -18,7 +18,6 @@ from pydantic import SecretStr
 
 from config.lifespan import services
 from config.main import settings
-from config.settings import Environment
 from models.base import utc_now
 from models.events import EventImport
 from models.exceptions import ConflictError
@@ -102,8 +101,8 @@ async def _fill(arguments: argparse.Namespace) -> None:
 
 def _check(arguments: argparse.Namespace) -> None:
     # Everybody knows the demo's password.
-    if settings.environment is Environment.PRODUCTION:
-        raise ScriptError("the demo is not for production: nothing was done")
+    if not settings.in_development:
+        raise ScriptError("the demo is for development: nothing was done")
     if arguments.members < 1 or arguments.events < 0:
         raise ScriptError("a demo has a member or more, and no negative events")
     if not 1 <= arguments.cities <= _MAX_CITIES:

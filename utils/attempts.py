@@ -1,6 +1,6 @@
 """Attempts: count failed logins, slow them down, then refuse.
 
-Owns: `attempts`. Indexes: see INDEXES. May call: nobody.
+Owns: `attempts`. Indexes: see INDEXES. May call: tokens.
 """
 
 import asyncio

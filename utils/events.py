@@ -151,7 +151,15 @@ async def list_queue(query: PageQuery) -> Page[EventRead]:
 
 
 async def create_event(new: EventCreate, *, actor: Actor) -> Event:
-    """Publishes an event; a public one by a member waits for approval."""
+    """Publishes an event; a public one by a member waits for approval.
+
+    Raises:
+        InvalidRequestError: the event is over already.
+    """
+    if new.ends_at <= utc_now():
+        raise InvalidRequestError.at(
+            "body", "ends_at", msg="an event that is over can't be published"
+        )
     event = Event(
         **new.model_dump(),
         creator_id=actor.user_id,

@@ -57,6 +57,7 @@ def test_dot_env_and_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ({"PORT": "abc"}, "PORT"),
         ({"PORT": "0"}, "PORT"),
+        ({"DATA_DIR": "/proc/nowhere"}, "DATA_DIR"),
         ({"ENVIRONMENT": "prod"}, "ENVIRONMENT"),
         ({"MONGO_DB_URI": "postgres://x"}, "MONGO_DB_URI"),
         ({"MONGO_DB_NAME": "a.b"}, "MONGO_DB_NAME"),

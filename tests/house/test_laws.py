@@ -81,13 +81,13 @@ class TestOwners:
         assert not strangers
 
     def test_owners_open_only_their_own(self) -> None:
-        """`db.collection` is called with the module's own COLLECTION."""
+        """What names a collection is called with the module's COLLECTION."""
         calls = [
             (path, ast.unparse(node.args[0]))
             for path, tree in _sources()
             for node in ast.walk(tree)
             if isinstance(node, ast.Call)
-            and ast.unparse(node.func) == "db.collection"
+            and ast.unparse(node.func) in ("db.collection", "db.insert_missing")
         ]
         assert {path for path, _ in calls} == set(_owners().values())
         assert {argument for _, argument in calls} == {"COLLECTION"}
@@ -124,8 +124,8 @@ class TestUtils:
                 if isinstance(node, ast.ImportFrom) and node.module == "utils"
                 for alias in node.names
             }
-            said = str(ast.get_docstring(tree)).partition("May call:")[2]
-            said = said.partition(".")[0].replace(",", " ").split()
+            words = str(ast.get_docstring(tree)).partition("May call:")[2]
+            said = words.partition(".")[0].replace(",", " ").split()
             assert set(said) - {"nobody"} == called & names, path
 
     def test_arguments_after_the_first_are_keyword_only(self) -> None:
@@ -177,7 +177,7 @@ class TestDocs:
         served = {
             (method, route.path)
             for route in _handlers()
-            for method in route.methods
+            for method in route.methods or ()
         }
         assert documented == served
 

@@ -118,6 +118,15 @@ class TestCreate:
             ({"starts_at": "2031-02-30T00:00:00Z"}, "starts_at"),
             ({"ends_at": factories.at(HOUR)}, None),
             ({"ends_at": factories.at(timedelta(days=400))}, None),
+            (
+                {
+                    "starts_at": "2020-05-01T10:00:00Z",
+                    "ends_at": "2020-05-01T11:00:00Z",
+                },
+                "ends_at",
+            ),
+            ({"public": 0}, "public"),
+            ({"capacity": "20"}, "capacity"),
             ({"tags": ["party"]}, "tags"),
             ({"location": {"title": "x"}}, "location"),
             ({"location": {**factories.PARIS, "latitude": 91}}, "location"),

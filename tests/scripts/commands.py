@@ -1,11 +1,10 @@
 """Runs scripts as an operator does: as processes, on a fresh database."""
 
 import os
-import pty
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from pymongo import MongoClient
@@ -45,23 +44,23 @@ def at_terminal(
     """What a script says to somebody who types one answer a question."""
     answers = list(typed)
     said = b""
-    child, terminal = pty.fork()
-    if child == 0:
-        os.execve(
-            sys.executable,
-            [sys.executable, "-m", f"scripts.{script}", *arguments],
-            _environment(database),
-        )
-    while True:
-        try:
-            said += os.read(terminal, 1024)
-        except OSError:
-            # The other end of the terminal is closed.
-            break
-        if said.endswith(b": ") and answers:
-            os.write(terminal, f"{answers.pop(0)}\n".encode())
-    os.close(terminal)
-    os.waitpid(child, 0)
+    ours, theirs = os.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-m", f"scripts.{script}", *arguments],
+        env=_environment(database),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+    ):
+        os.close(theirs)
+        # Reading fails when the script has closed its end.
+        with suppress(OSError):
+            while some := os.read(ours, 1024):
+                said += some
+                if said.endswith(b": ") and answers:
+                    os.write(ours, f"{answers.pop(0)}\n".encode())
+        os.close(ours)
     return said.decode().strip()
 
 

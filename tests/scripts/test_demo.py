@@ -199,7 +199,7 @@ class TestDemo:
 
     def test_makes_nobody_an_admin(self) -> None:
         with fresh_database() as store:
-            fill(store)
+            fill(store, "--members", "1", "--events", "0")
             store["users"].update_one(
                 {"role": "admin"}, {"$set": {"role": "member"}}
             )

@@ -1,0 +1,132 @@
+"""A database that is not Muster's own goes away and returns."""
+
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from config.embedded import find_server
+from tests.problems import assert_problem
+from tests.service.running import MARKS, Person, Service, free_port, wait_for
+
+pytestmark = MARKS
+
+HEALS_SECONDS = 10
+UNAVAILABLE_SECONDS = 7
+
+
+class External:
+    """A server like MongoDB: no password, and nobody who restarts it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._port = free_port()
+        self.uri = (
+            f"mongodb://127.0.0.1:{self._port}/"
+            "?directConnection=true&retryWrites=false"
+        )
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Starts it, without waiting."""
+        settings = self._folder / "empty.toml"
+        settings.touch()
+        # It lives until `kill`.
+        # pylint: disable-next=consider-using-with
+        self._process = subprocess.Popen(
+            [
+                *(find_server(), "--config", settings),
+                *("--host", "127.0.0.1", "--port", str(self._port)),
+                *("--storage-path", self._folder / "data"),
+                *("--sync-on-commit", "--log-file-max", "128MB"),
+            ],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    def signal(self, number: signal.Signals) -> None:
+        """Sends a signal to it."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        """Ends it without a warning."""
+        self.signal(signal.SIGKILL)
+        assert self._process is not None
+        self._process.wait()
+
+
+@pytest.fixture(name="external", scope="module")
+def _external(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[External]:
+    external = External(tmp_path_factory.mktemp("external"))
+    external.start()
+    yield external
+    external.kill()
+
+
+@pytest.fixture(name="service", scope="module")
+def _service(
+    external: External, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Service]:
+    with Service(
+        tmp_path_factory.mktemp("served"),
+        MONGO_DB_URI=external.uri,
+        WEB_CONCURRENCY="2",
+    ) as service:
+        yield service
+
+
+class TestExternalDatabase:
+    def test_killed(
+        self,
+        external: External,
+        client: httpx.Client,
+        member: Person,
+    ) -> None:
+        event_id = member.post_event()["id"]
+        external.kill()
+        check_unavailable(member)
+        # What needs no database is served all the while.
+        assert client.get("/").status_code == 200
+        external.start()
+        check_heals(member)
+        assert member.get(f"/v1/events/{event_id}").status_code == 200
+
+    def test_held(self, external: External, member: Person) -> None:
+        """Nothing refuses a connection, and nothing answers."""
+        external.signal(signal.SIGSTOP)
+        try:
+            check_unavailable(member)
+        finally:
+            external.signal(signal.SIGCONT)
+        check_heals(member)
+
+    def test_no_embedded_database(self, service: Service) -> None:
+        assert not service.folder.path.exists()
+        assert len(service.processes()) == 3, "master, 2 workers"
+
+
+def check_unavailable(member: Person) -> None:
+    """A request is answered in time, with the right problem."""
+    response = member.get("/v1/users/me")
+    assert_problem(response, 503, "database-unavailable")
+    assert response.elapsed.total_seconds() < UNAVAILABLE_SECONDS
+
+
+def check_heals(member: Person) -> None:
+    """Requests are answered again, and stay so."""
+
+    def is_well() -> bool:
+        response = member.get("/v1/users/me")
+        if response.status_code != 200:
+            assert_problem(response, 503, "database-unavailable")
+        return response.status_code == 200
+
+    wait_for(is_well, HEALS_SECONDS)
+    for _ in range(8):
+        assert is_well()

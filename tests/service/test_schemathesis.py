@@ -1,0 +1,59 @@
+"""schemathesis over /openapi.json: no 500, and nothing undocumented."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, settings
+from schemathesis import Case
+from schemathesis.checks import positive_data_acceptance
+
+from app import app
+from tests.service.serving import Served, served
+
+# A schema can't say which cursors were handed out, that an event ends after it
+# starts, or that a new e-mail needs the current password: those are refused.
+EXCLUDED = [positive_data_acceptance]
+
+schema = schemathesis.openapi.from_dict(app.openapi())
+
+
+@pytest.fixture(name="muster", scope="module")
+def _muster() -> Iterator[Served]:
+    with served() as muster:
+        yield muster
+
+
+@pytest.fixture(name="admin_headers", scope="module")
+def _admin_headers(muster: Served) -> dict[str, str]:
+    return muster.admin_headers()
+
+
+@pytest.mark.service
+@schema.parametrize()
+@settings(
+    max_examples=10,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
+def test_anonymous(case: "Case[Any]", muster: Served) -> None:
+    case.call_and_validate(base_url=muster.base_url, excluded_checks=EXCLUDED)
+
+
+# An admin who logs out answers nothing any more.
+@pytest.mark.service
+@schema.exclude(path_regex="/logout|/logins/").parametrize()
+@settings(
+    max_examples=20,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
+def test_admin(
+    case: "Case[Any]", muster: Served, admin_headers: dict[str, str]
+) -> None:
+    case.call_and_validate(
+        base_url=muster.base_url,
+        headers=admin_headers,
+        excluded_checks=EXCLUDED,
+    )
