@@ -33,12 +33,12 @@ class BareEvent(EventRead):
 
 
 @asynccontextmanager
-async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+async def _lifespan(bare: FastAPI) -> AsyncIterator[None]:
     async with AsyncMongoClient[dict[str, Any]](
         os.environ["MONGO_DB_URI"], tz_aware=True
     ) as client:
         database = client[os.environ["MONGO_DB_NAME"]]
-        app.state.events = database[BARE_COLLECTION]
+        bare.state.events = database[BARE_COLLECTION]
         yield
 
 

@@ -14,6 +14,7 @@ from collections import Counter
 from typing import Final
 
 from bench import load
+from bench.load import Request
 from bench.servers import RESULTS, Server
 
 _SAMPLER: Final = "py-spy"
@@ -25,9 +26,9 @@ _RULES: Final = [
     (re.compile(pattern), layer)
     for pattern, layer in (
         (r"\((pymongo|bson)/", "driver"),
-        (r"^serialize\w* \(fastapi/_compat", "answer to JSON"),
-        (r"^serialize_response \(", "answer checked by FastAPI"),
-        (r"^(__init__|model_\w+) \(pydantic/main", "models"),
+        (r"\bserialize\w* \(fastapi/_compat", "answer to JSON"),
+        (r"\bserialize_response \(", "answer checked by FastAPI"),
+        (r"\b(__init__|model_\w+) \(pydantic/main", "models"),
         (r"\(models/", "models"),
         (r"\((fastapi|routes)/dependencies", "dependencies and parameters"),
         (r"\(fastapi/security", "dependencies and parameters"),
@@ -51,18 +52,18 @@ def require_sampler() -> None:
         sys.exit("bench: py-spy is missing: `pip install py-spy`")
 
 
-def sample(server: Server, path: str, *, seconds: int) -> Costs:
+def sample(server: Server, request: Request, *, seconds: int) -> Costs:
     """CPU µs that a request spends in each layer."""
-    cost = load.drive(server, path, {}, seconds=seconds).cpu_microseconds
+    cost = load.drive(server, request, seconds=seconds).cpu_microseconds
     stacks = RESULTS / f"{server.name}.stacks"
     command = [_SAMPLER, "record", "--pid", str(server.worker_pid)]
     command += ["--format", "raw", "--output", str(stacks)]
-    command += ["--rate", str(_SAMPLES_A_SECOND), "--nonblocking"]
+    command += ["--rate", str(_SAMPLES_A_SECOND)]
     command += ["--duration", str(seconds)]
     with subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     ) as sampler:
-        load.drive(server, path, {}, seconds=seconds + _LEAD_SECONDS)
+        load.drive(server, request, seconds=seconds + _LEAD_SECONDS)
         _, said = sampler.communicate()
     if sampler.returncode != 0:
         sys.exit(f"bench: py-spy failed: {said.strip().splitlines()[-1]}")

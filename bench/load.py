@@ -10,10 +10,17 @@ from typing import Final
 
 from bench.servers import Server
 
-CONNECTIONS: Final = 16
-
 _WRK: Final = "wrk"
 _MILLISECONDS: Final = {"us": 0.001, "ms": 1.0, "s": 1000.0, "m": 60_000.0}
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to ask for, and how many clients do so at a time."""
+
+    path: str
+    headers: Mapping[str, str]
+    connections: int
 
 
 @dataclass(frozen=True)
@@ -35,30 +42,38 @@ def require_wrk() -> None:
         )
 
 
-def drive(
-    server: Server, path: str, headers: Mapping[str, str], *, seconds: int
-) -> Sample:
-    """Asks one server for one path for some time; every answer must be 200."""
-    command = [_WRK, "--latency", "--threads", "1"]
-    command += ["--connections", str(CONNECTIONS), "--duration", f"{seconds}s"]
-    # A slow answer is an answer: by default wrk gives up after two seconds.
-    command += ["--timeout", "60s"]
-    for name, value in headers.items():
-        command += ["--header", f"{name}: {value}"]
+def drive(server: Server, request: Request, *, seconds: int) -> Sample:
+    """Asks one server for some time; every answer must be 200."""
     before = server.cpu_seconds()
     said = subprocess.run(
-        [*command, server.url(path)], capture_output=True, text=True, check=True
+        _command(server, request, seconds),
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout
     cpu_seconds = server.cpu_seconds() - before
     if "Non-2xx" in said or "Socket errors" in said:
-        sys.exit(f"bench: {server.name} answered {path} with errors:\n{said}")
-    requests = float(_find(r"(\d+) requests in", said)[0])
+        sys.exit(f"bench: {server.name} answers with errors:\n{said}")
+    answered = int(_find(r"(\d+) requests in", said)[0])
+    if answered == 0:
+        sys.exit(f"bench: {server.name} needs more --seconds than {seconds}")
     return Sample(
         requests_per_second=float(_find(r"Requests/sec: +([\d.]+)", said)[0]),
-        cpu_microseconds=cpu_seconds / max(requests, 1) * 1e6,
+        cpu_microseconds=cpu_seconds / answered * 1e6,
         p50_ms=_latency(50, said),
         p99_ms=_latency(99, said),
     )
+
+
+def _command(server: Server, request: Request, seconds: int) -> list[str]:
+    command = [_WRK, "--latency", "--threads", "1"]
+    command += ["--connections", str(request.connections)]
+    command += ["--duration", f"{seconds}s"]
+    # A slow answer is an answer: by default wrk gives up after two seconds.
+    command += ["--timeout", "60s"]
+    for name, value in request.headers.items():
+        command += ["--header", f"{name}: {value}"]
+    return [*command, server.url(request.path)]
 
 
 def _latency(percent: int, said: str) -> float:

@@ -13,24 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from gunicorn.config import Config
-from gunicorn.glogging import Logger
-
 RESULTS: Final = Path(__file__).parent / "results"
 REPOSITORY: Final = Path(__file__).resolve().parents[1]
 
 _START_SECONDS: Final = 30.0
 _STOP_SECONDS: Final = 30.0
 _TICKS_A_SECOND: Final = os.sysconf("SC_CLK_TCK")
-
-
-class QuietLogger(Logger):  # type: ignore[misc]  # Gunicorn ships no types.
-    """Gunicorn's logger without an access log, whatever its settings say."""
-
-    def setup(self, cfg: Config) -> None:
-        """Takes back the handler that the settings asked for."""
-        super().setup(cfg)
-        self.access_log.handlers = []
 
 
 @dataclass(frozen=True)
@@ -59,10 +47,10 @@ def muster(
 ) -> Iterator[Server]:
     """Muster as the Procfile starts it, with one worker."""
     port = _free_port()
-    arguments = ["--config", "python:config.server"]
+    settings = "config.server" if access_log else "bench.quiet_server"
     with _gunicorn(
         "muster",
-        [*arguments, *_quiet(access_log), "app:app"],
+        ["--config", f"python:{settings}", "app:app"],
         {**environment, "WEB_CONCURRENCY": "1", "PORT": str(port)},
         port,
     ) as server:
@@ -77,10 +65,11 @@ def bare(
     port = _free_port()
     arguments = ["--worker-class", "uvicorn_worker.UvicornWorker"]
     arguments += ["--bind", f"127.0.0.1:{port}", "--workers", "1"]
-    arguments += ["--access-logfile", "-", "--no-control-socket"]
+    arguments += ["--no-control-socket"]
+    arguments += ["--access-logfile", "-"] if access_log else []
     with _gunicorn(
         "bare",
-        [*arguments, *_quiet(access_log), "bench.bare_app:app"],
+        [*arguments, "bench.bare_app:app"],
         environment,
         port,
     ) as server:
@@ -106,12 +95,6 @@ def _gunicorn(
     finally:
         process.terminate()
         process.wait(_STOP_SECONDS)
-
-
-def _quiet(access_log: bool) -> list[str]:
-    if access_log:
-        return []
-    return ["--logger-class", f"{QuietLogger.__module__}.QuietLogger"]
 
 
 def _free_port() -> int:

@@ -367,18 +367,22 @@ class EventRead(BaseModel):
     rating: Rating
     created_at: datetime
     updated_at: datetime
-    distance_km: float | None = Field(
-        None, description="Distance from `near`, km, where a list was asked."
-    )
 
     @classmethod
-    def of(cls, event: Event, *, distance_km: float | None = None) -> Self:
+    def of(cls, event: Event) -> Self:
         """What `event` looks like now."""
         return cls(
             **event.model_dump(include=_COPIED),
             status=event.status_at(utc_now()),
-            distance_km=distance_km,
         )
+
+
+class EventFound(EventRead):
+    """An event in a list."""
+
+    distance_km: float | None = Field(
+        None, description="Distance from `near`, km; null without `near`."
+    )
 
 
 _COPIED = set(EventRead.model_fields) & set(Event.model_fields)

@@ -9,6 +9,7 @@ from models.base import Page, PageQuery
 from models.events import (
     EventCreate,
     EventDenial,
+    EventFound,
     EventQuery,
     EventRead,
     EventUpdate,
@@ -55,7 +56,7 @@ async def create_event(body: EventCreate, actor: CurrentUser) -> EventRead:
 @router.get("", **docs.LIST_EVENTS, responses=member_problems())
 async def list_events(
     query: Annotated[EventQuery, Query()], actor: MaybeUser
-) -> Page[EventRead]:
+) -> Page[EventFound]:
     return await events.list_events(query, actor=actor)
 
 

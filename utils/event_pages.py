@@ -19,8 +19,8 @@ from models.events import (
     MAX_DURATION,
     Approval,
     Event,
+    EventFound,
     EventQuery,
-    EventRead,
     Sort,
     Status,
 )
@@ -246,7 +246,7 @@ def lookup_fields(event: Event) -> db.Document:
 
 async def list_page(
     events: db.Collection, query: EventQuery, *, owner: str | None
-) -> Page[EventRead]:
+) -> Page[EventFound]:
     """A page of listed events, or of all that `owner` created.
 
     Raises:
@@ -280,14 +280,12 @@ def _begin(query: EventQuery, owner: str | None) -> _Walk:
     return _Walk(query, owner, as_of, cursor, asked)
 
 
-def _show(document: db.Document) -> EventRead:
+def _show(document: db.Document) -> EventFound:
+    found = EventFound.of(Event.from_document(document))
     chord = document.get("chord")
-    return EventRead.of(
-        Event.from_document(document),
-        distance_km=(
-            None if chord is None else round(geo.km_of_chord_squared(chord), 3)
-        ),
-    )
+    if chord is not None:
+        found.distance_km = round(geo.km_of_chord_squared(chord), 3)
+    return found
 
 
 async def _nearest(events: db.Collection, walk: _Walk) -> list[db.Document]:

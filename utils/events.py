@@ -12,6 +12,7 @@ from models.events import (
     Approval,
     Event,
     EventCreate,
+    EventFound,
     EventImport,
     EventQuery,
     EventRead,
@@ -90,7 +91,7 @@ async def access_event_for_edit(event_id: str, *, actor: Actor) -> Event:
 
 async def list_events(
     query: EventQuery, *, actor: Actor | None
-) -> Page[EventRead]:
+) -> Page[EventFound]:
     """A page of the events that the caller may see.
 
     Raises:

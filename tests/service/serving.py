@@ -26,6 +26,7 @@ class Served:
     """A running service with an admin."""
 
     base_url: str
+    database: str
 
     def register(self) -> str:
         """Registers a member; returns the e-mail."""
@@ -61,7 +62,7 @@ def served() -> Iterator[Served]:
         try:
             base_url = f"http://127.0.0.1:{port}"
             _wait_for(base_url)
-            yield Served(base_url)
+            yield Served(base_url, name)
         finally:
             server.terminate()
     with MongoClient[db.Document](os.environ["MUSTER_TEST_DB_URI"]) as client:

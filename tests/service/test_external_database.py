@@ -14,8 +14,8 @@ from tests.service.running import MARKS, Person, Service, free_port, wait_for
 
 pytestmark = MARKS
 
-HEALS_SECONDS = 10
-UNAVAILABLE_SECONDS = 7
+HEALS_SECONDS = 15
+UNAVAILABLE_SECONDS = 8
 
 
 class External:

@@ -17,7 +17,7 @@ from tests.service.running import (
 
 pytestmark = MARKS
 
-HEALS_SECONDS = 10
+HEALS_SECONDS = 15
 
 
 @pytest.fixture(scope="module", name="service")
@@ -34,8 +34,8 @@ class TestKill:
             before = set(service.workers())
             victim = min(before)
             os.kill(victim, signal.SIGKILL)
-            load.wait_for_more(seconds=5)
-            wait_for(lambda: len(service.workers()) == 4, 5)
+            load.wait_for_more(seconds=HEALS_SECONDS)
+            wait_for(lambda: len(service.workers()) == 4)
             load.wait_for_more()
         load.check()
         assert set(service.workers()) > before - {victim}

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -106,10 +107,17 @@ class TestStop:
             assert service.wait_for_end() == 0
 
     def test_terminate_the_master(self, own: Service) -> None:
-        """The way of systemd and Docker."""
-        with own as service:
+        """The way of systemd and Docker; idle connections delay nothing."""
+        with (
+            own as service,
+            httpx.Client(base_url=service.url, trust_env=False) as browser,
+            socket.create_connection(("127.0.0.1", service.port)),
+        ):
+            assert browser.get("/").status_code == 200
+            start = time.monotonic()
             os.kill(service.pid, signal.SIGTERM)
             assert service.wait_for_end() == 0
+            assert time.monotonic() - start < PROMPTLY
 
     def test_interrupt_the_first_start(self, tmp_path: Path) -> None:
         """While the embedded database is being made."""
