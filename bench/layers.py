@@ -71,9 +71,7 @@ def sample(server: Server, request: Request, *, seconds: int) -> Costs:
     for line in stacks.read_text(encoding="utf-8").splitlines():
         frames, _, count = line.rpartition(" ")
         seen[_layer_of(frames.split(";"))] += int(count)
-    return {
-        layer: count / seen.total() * cost for layer, count in seen.items()
-    }
+    return {layer: count / seen.total() * cost for layer, count in seen.items()}
 
 
 def print_table(ours: Costs, theirs: Costs) -> None:

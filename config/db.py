@@ -11,6 +11,7 @@ import threading
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -63,9 +64,12 @@ UNAVAILABLE_ERRORS: Final = (
 TEST_PREFIX: Final = "muster_test_"
 
 # An operation that takes longer is given up, so that a request to a database
-# that is away is answered within this time.
+# that is away is answered within this time. It bounds the search for a server,
+# the socket's silence and the driver's second try together.
 OPERATION_TIMEOUT_MS: Final = 5_000
-SERVER_SELECTION_TIMEOUT_MS: Final = 3_000
+
+# What may take long on a large database: index builds, wiping, dropping.
+_LONG_SECONDS: Final = 24 * 3600.0
 
 # Two workers that create one index at the same moment can collide in the
 # server's catalogue; a collision is over when the other one has finished.
@@ -167,7 +171,7 @@ async def close() -> None:
 
 async def create_indexes(indexes: Indexes) -> None:
     """Creates what is missing of `indexes`; safe in several workers at once."""
-    with pymongo.timeout(None):
+    with pymongo.timeout(_LONG_SECONDS):
         for name, models in indexes.items():
             await _create_indexes_of(name, models)
 
@@ -200,7 +204,7 @@ async def wipe_test_database(names: Iterable[str]) -> None:
         NotATestDatabaseError: the database in use is not a test database.
     """
     database = _test_database()
-    with pymongo.timeout(None):
+    with pymongo.timeout(_LONG_SECONDS):
         for name in names:
             await database[name].delete_many({})
 
@@ -212,7 +216,7 @@ async def drop_test_database() -> None:
         NotATestDatabaseError: the database in use is not a test database.
     """
     database = _test_database()
-    with pymongo.timeout(None):
+    with pymongo.timeout(_LONG_SECONDS):
         await get_client().drop_database(database.name)
 
 
@@ -234,8 +238,7 @@ def _connect(address: _Address) -> _Connection:
         address.uri,
         appname="muster",
         tz_aware=True,
-        serverSelectionTimeoutMS=SERVER_SELECTION_TIMEOUT_MS,
-        connectTimeoutMS=SERVER_SELECTION_TIMEOUT_MS,
+        tzinfo=UTC,
         timeoutMS=OPERATION_TIMEOUT_MS,
     )
     return _Connection(os.getpid(), client, client[address.name])

@@ -7,9 +7,9 @@ name, and saves sending the same one twice.
 
 import hashlib
 import re
+import secrets
 from collections.abc import Awaitable, Callable, Collection
 from typing import Final
-from uuid import uuid4
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -152,7 +152,7 @@ def _request_id(scope: Scope) -> str:
     for name, value in scope["headers"]:
         if name == b"x-request-id" and _SANE_REQUEST_ID.fullmatch(value):
             return str(value.decode())
-    return uuid4().hex
+    return secrets.token_hex(16)
 
 
 def _content_length(scope: Scope) -> int:

@@ -37,11 +37,14 @@ def new_id() -> str:
 
 
 def utc_now() -> datetime:
-    """The present as an aware UTC time, to the millisecond as MongoDB keeps it."""
+    """Now, as an aware UTC time in whole milliseconds, as MongoDB keeps it."""
     return _to_stored_precision(datetime.now(UTC))
 
 
 def _to_stored_precision(time: datetime) -> datetime:
+    if time.tzinfo is UTC and time.microsecond % 1000 == 0:
+        # It comes from MongoDB, as nearly always.
+        return time
     try:
         time = time.astimezone(UTC)
     except OverflowError as error:

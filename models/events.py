@@ -372,7 +372,7 @@ class EventRead(BaseModel):
     def of(cls, event: Event) -> Self:
         """What `event` looks like now."""
         return cls(
-            **event.model_dump(include=_COPIED),
+            **{name: getattr(event, name) for name in _COPIED},
             status=event.status_at(utc_now()),
         )
 

@@ -57,8 +57,12 @@ def _start_embedded() -> str:
     return embedded.join()
 
 
-@pytest_asyncio.fixture(scope="session")
-async def services() -> AsyncIterator[None]:
+# Fixtures import the app late: it reads the settings that are made above.
+# pylint: disable=import-outside-toplevel
+
+
+@pytest_asyncio.fixture(scope="session", name="services")
+async def _services() -> AsyncIterator[None]:
     """The app's own lifespan, once a process; its database goes at the end."""
     from app import app
     from config.lifespan import lifespan
@@ -68,21 +72,22 @@ async def services() -> AsyncIterator[None]:
         await db.drop_test_database()
 
 
-@pytest_asyncio.fixture
-async def database(services: None) -> AsyncIterator[None]:
+@pytest_asyncio.fixture(name="database")
+async def _database(services: None) -> AsyncIterator[None]:
     """An empty database with all indexes."""
     from utils.collections import declared_indexes
 
-    yield
+    yield services
     await db.wipe_test_database(declared_indexes())
 
 
-@pytest_asyncio.fixture
-async def client(database: None) -> AsyncIterator[httpx.AsyncClient]:
+@pytest_asyncio.fixture(name="client")
+async def _client(database: None) -> AsyncIterator[httpx.AsyncClient]:
     """An anonymous client; each answer is checked against /openapi.json."""
     from app import app
     from tests.contract import check_declared
 
+    del database  # It is there and empty; the app finds it by itself.
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(
         transport=transport,

@@ -20,7 +20,7 @@ URI = os.environ["MUSTER_TEST_DB_URI"]
 @pytest.fixture(name="fresh_state")
 def _fresh_state(monkeypatch: pytest.MonkeyPatch) -> None:
     """No client yet, as in a new process."""
-    state = db._State
+    state = db._State  # pylint: disable=protected-access  # no public way
     monkeypatch.setattr(state, "connection", None)
     monkeypatch.setattr(state, "address", state.address)
 
@@ -115,7 +115,7 @@ def _create_indexes(name: str) -> None:
 class TestStart:
     @pytest.mark.usefixtures("fresh_state")
     async def test_database_away(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(db, "SERVER_SELECTION_TIMEOUT_MS", 200)
+        monkeypatch.setattr(db, "OPERATION_TIMEOUT_MS", 200)
         uri = "mongodb://ada:pass@127.0.0.1:1/"
         with pytest.raises(db.DatabaseStartError) as caught:
             async with db.connected(uri, "muster_test_x", {}):

@@ -15,7 +15,7 @@ from config.settings import (
 )
 
 LONG = "k9Zq-" * 8 + "Wc7xTn2LmP0"
-NAMES = [name.upper() for name in Settings.model_fields]
+NAMES = [name.upper() for name in Settings.__pydantic_fields__]
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,9 @@ from fastapi.routing import APIRoute
 import docs
 import routes
 import utils
+from app import app
 from tests.contract import operations
+from utils.collections import declared_indexes
 
 ROOT = Path(__file__).parents[2]
 ROOMS = ("config", "routes", "utils", "models", "docs", "scripts")
@@ -93,8 +95,6 @@ class TestOwners:
         assert {argument for _, argument in calls} == {"COLLECTION"}
 
     def test_all_indexes_are_declared(self) -> None:
-        from utils.collections import declared_indexes
-
         assert set(declared_indexes()) == set(_owners())
 
 
@@ -193,8 +193,6 @@ class TestDocs:
 
 
 def _has_examples(schema: dict[str, Any]) -> bool:
-    from app import app
-
     for option in schema.get("anyOf", [schema]):
         if "$ref" in option:
             name = option["$ref"].rpartition("/")[2]

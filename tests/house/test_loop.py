@@ -42,9 +42,8 @@ def _slow_hasher(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(passwords, "_NOBODYS_HASH", hasher.hash("nobody"))
 
 
-async def test_requests_do_not_block_it(
-    client: httpx.AsyncClient, slow_hasher: None
-) -> None:
+@pytest.mark.usefixtures("slow_hasher")
+async def test_requests_do_not_block_it(client: httpx.AsyncClient) -> None:
     registration = factories.registration()
     form = {
         "username": registration["email"],
@@ -67,8 +66,10 @@ async def test_requests_do_not_block_it(
     assert not slow
 
 
-async def test_the_watch_sees_a_blocked_loop(slow_hasher: None) -> None:
+@pytest.mark.usefixtures("slow_hasher")
+async def test_the_watch_sees_a_blocked_loop() -> None:
     async def block() -> None:
+        # pylint: disable-next=protected-access  # past its own thread
         passwords._HASHER.hash("computed on the loop")
 
     with _watched() as slow:

@@ -8,12 +8,13 @@ import httpx
 import pytest
 from jose import jwt
 
-from config.main import JWT_SECRET_KEY
+from config import db
+from config.main import JWT_SECRET_KEY, settings
 from models.base import new_id, utc_now
 from tests import factories
 from tests.commands import counted
 from tests.problems import assert_problem
-from utils import attempts
+from utils import attempts, passwords
 
 Client = httpx.AsyncClient
 
@@ -52,7 +53,8 @@ class TestLogIn:
         )
         assert me.json()["id"] == member.user.id
 
-    async def test_claims(self, client: Client) -> None:
+    @pytest.mark.usefixtures("database")
+    async def test_claims(self) -> None:
         member = await factories.member()
         claims = jwt.get_unverified_claims(member.tokens.access_token)
         assert set(claims) == {
@@ -78,8 +80,6 @@ class TestLogIn:
     ) -> None:
         verified: list[str] = []
         member = await factories.member()
-        from utils import passwords
-
         hasher = passwords._HASHER  # pylint: disable=protected-access
 
         class Spy:
@@ -141,6 +141,7 @@ class TestLogIn:
         assert response.status_code == 200
 
     async def test_failures_slow_down(self) -> None:
+        # pylint: disable-next=protected-access  # the waiting takes too long
         delays = [attempts._delay(count) for count in range(1, 11)]
         assert delays[:3] == [0, 0, 0]
         assert delays[3:] == sorted(delays[3:])
@@ -323,11 +324,12 @@ class TestRefresh:
             assert_problem(response, 401, "not-authenticated")
         assert await _is_signed_in(client, member.tokens.access_token)
 
-    async def test_is_stored_hashed(self, client: Client) -> None:
-        from config import db
-
+    @pytest.mark.usefixtures("database")
+    async def test_is_stored_hashed(self) -> None:
         member = await factories.member()
-        stored = str(await db.get_client()[_name()]["logins"].find_one())
+        stored = str(
+            await db.get_client()[settings.mongo_db_name]["logins"].find_one()
+        )
         for secret in member.tokens.refresh_token.split(".")[1:]:
             assert secret not in stored
 
@@ -408,9 +410,3 @@ class TestLogins:
         member = await factories.member()
         response = await client.delete("/v1/auth/logins/x", auth=member)
         assert_problem(response, 422, "invalid-request")
-
-
-def _name() -> str:
-    from config.main import settings
-
-    return settings.mongo_db_name

@@ -1,5 +1,6 @@
 """What holds on every path: problems, request ids, bodies, tags of state."""
 
+import json
 import logging
 from collections.abc import AsyncIterator
 
@@ -119,8 +120,6 @@ class TestBodies:
         assert problem["expected"] == "application/json"
 
     async def test_parameters_of_the_content_type(self, client: Client) -> None:
-        import json
-
         response = await client.post(
             "/v1/users",
             content=json.dumps(factories.registration()),

@@ -7,6 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
+from config import db
+from config.main import settings
 from models.base import new_id
 from models.users import Role
 from tests import factories
@@ -366,9 +368,6 @@ class TestUpdate:
         assert (await client.get(path)).json() == before
 
     async def test_capacity_below_seats(self, client: Client) -> None:
-        from config import db
-        from config.main import settings
-
         admin = await factories.admin()
         event = await factories.event(by=admin.actor)
         # Nobody can take a seat yet: put two taken ones there.

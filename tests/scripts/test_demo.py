@@ -183,18 +183,19 @@ class TestDemo:
             if event["public"] and event["approval"] == "approved"
         }
 
-    def test_refuses_production(self) -> None:
+    @pytest.mark.parametrize("environment", ["staging", "production"])
+    def test_refuses_outside_development(self, environment: str) -> None:
         with fresh_database() as store:
             result = run(
                 "demo",
                 *SIZE,
                 database=store.name,
                 settings={
-                    "ENVIRONMENT": "production",
+                    "ENVIRONMENT": environment,
                     "JWT_SECRET_KEY": "9sK2xQv7Lm4Tz8Wc1Yb6Rn3Hd5Jf0PgA",
                 },
             )
-            assert_one_line(result, "production")
+            assert_one_line(result, "development")
             assert store.list_collection_names() == []
 
     def test_makes_nobody_an_admin(self) -> None:
