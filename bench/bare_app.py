@@ -17,7 +17,7 @@ from pydantic import Field
 from pymongo import AsyncMongoClient, IndexModel
 
 from models.base import Page, utc_now
-from models.events import EventRead
+from models.events import EventFound, EventRead
 
 BARE_COLLECTION: Final = "bare"
 BARE_INDEXES: Final = [IndexModel([("point", "2dsphere")])]
@@ -28,6 +28,12 @@ _BEARER: Final = OAuth2PasswordBearer(tokenUrl="/login")
 
 class BareEvent(EventRead):
     """The same fields as Muster shows."""
+
+    id: str = Field(validation_alias="_id")
+
+
+class BareFound(EventFound):
+    """The same fields as Muster's lists show."""
 
     id: str = Field(validation_alias="_id")
 
@@ -75,7 +81,7 @@ async def get_event_signed_in(
 @app.get("/v1/events")
 async def list_events(
     near: str, limit: int = 20, radius_km: float = 25
-) -> Page[BareEvent]:
+) -> Page[BareFound]:
     """One plain `$geoNear`."""
     latitude, longitude = map(float, near.split(","))
     point = {"type": "Point", "coordinates": [longitude, latitude]}
@@ -93,5 +99,5 @@ async def list_events(
             {"$limit": limit},
         ]
     )
-    items = [BareEvent.model_validate(document) async for document in found]
+    items = [BareFound.model_validate(document) async for document in found]
     return Page(items=items, next_cursor=None)

@@ -44,6 +44,7 @@ __all__ = [
     "connected",
     "create_indexes",
     "drop_test_database",
+    "find_by_id",
     "get_client",
     "insert_missing",
     "new_test_database_name",
@@ -174,6 +175,35 @@ async def create_indexes(indexes: Indexes) -> None:
     with pymongo.timeout(_LONG_SECONDS):
         for name, models in indexes.items():
             await _create_indexes_of(name, models)
+
+
+async def find_by_id(
+    name: str, document_id: str, projection: Document | None = None
+) -> Document | None:
+    """The document with this `_id`; None when there is none.
+
+    Every request reads one or two documents so. The plain command does without
+    the cursor that `find_one` builds, which is 23 µs of its 139; what it lacks
+    is the second try after a lost connection, so that is `find_one`'s.
+    """
+    connection = _connection()
+    command: Document = {
+        "find": name,
+        "filter": {"_id": document_id},
+        "projection": projection or {},
+        "limit": 1,
+        "singleBatch": True,
+    }
+    try:
+        reply = await connection.database.command(
+            command, codec_options=connection.database.codec_options
+        )
+    except ConnectionFailure:
+        return await collection(name).find_one(
+            command["filter"], command["projection"]
+        )
+    found: list[Document] = reply["cursor"]["firstBatch"]
+    return found[0] if found else None
 
 
 async def insert_missing(name: str, documents: Sequence[Document]) -> int:

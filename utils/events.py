@@ -59,8 +59,8 @@ async def get_event(event_id: str, *, actor: Actor | None) -> Event:
     Raises:
         EventNotFoundError: there is none, or it is not open to the caller.
     """
-    document = await db.collection(COLLECTION).find_one(
-        {"_id": event_id}, event_pages.WITHOUT_LOOKUP
+    document = await db.find_by_id(
+        COLLECTION, event_id, event_pages.WITHOUT_LOOKUP
     )
     if document is None:
         raise EventNotFoundError(event_id)

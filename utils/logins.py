@@ -156,7 +156,7 @@ async def change_role_of(user_id: str, role: Role) -> None:
 
 
 async def _find_login(login_id: str) -> Login | None:
-    document = await db.collection(COLLECTION).find_one({"_id": login_id})
+    document = await db.find_by_id(COLLECTION, login_id)
     return None if document is None else Login.from_document(document)
 
 

@@ -56,7 +56,7 @@ async def get_user(user_id: str) -> User:
     Raises:
         UserNotFoundError: there is none.
     """
-    document = await db.collection(COLLECTION).find_one({"_id": user_id})
+    document = await db.find_by_id(COLLECTION, user_id)
     if document is None:
         raise UserNotFoundError(user_id)
     return User.from_document(document)

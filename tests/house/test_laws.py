@@ -19,6 +19,7 @@ from tests.contract import operations
 from utils.collections import declared_indexes
 
 ROOT = Path(__file__).parents[2]
+_OPENERS = ("db.collection", "db.find_by_id", "db.insert_missing")
 ROOMS = ("config", "routes", "utils", "models", "docs", "scripts")
 
 
@@ -88,8 +89,7 @@ class TestOwners:
             (path, ast.unparse(node.args[0]))
             for path, tree in _sources()
             for node in ast.walk(tree)
-            if isinstance(node, ast.Call)
-            and ast.unparse(node.func) in ("db.collection", "db.insert_missing")
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in _OPENERS
         ]
         assert {path for path, _ in calls} == set(_owners().values())
         assert {argument for _, argument in calls} == {"COLLECTION"}
