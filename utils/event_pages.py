@@ -47,6 +47,7 @@ INDEXES: Final = [
 WITHOUT_LOOKUP: Final = {"lookup": 0}
 
 _WEEK_MILLISECONDS: Final = 7 * 24 * 3600 * 1000
+_MILLISECOND: Final = timedelta(milliseconds=1)
 _ACTIVE: Final = {Status.UPCOMING, Status.ONGOING}
 
 # The shortest guesses of how far a page reaches.
@@ -165,19 +166,24 @@ class _Walk:
             bounds.append(paging.from_milliseconds(self.cursor.starts_at_ms))
         return max((time for time in bounds if time), default=None)
 
-    def latest(self) -> datetime | None:
-        """No event of the walk starts after; None when unknown."""
+    def end(self) -> datetime | None:
+        """All events of the walk start before; None when unknown.
+
+        Never "at or before": on a compound index the embedded server leaves
+        out what is equal to an upper bound.
+        """
         bounds = [self.query.starts_before]
         if self.statuses <= {Status.PAST, Status.ONGOING}:
-            bounds.append(self.as_of)
+            bounds.append(self.as_of + _MILLISECOND)
         if self.cursor is not None and self.descending:
-            bounds.append(paging.from_milliseconds(self.cursor.starts_at_ms))
+            last = paging.from_milliseconds(self.cursor.starts_at_ms)
+            bounds.append(last + _MILLISECOND)
         return min((time for time in bounds if time), default=None)
 
     def origin(self) -> datetime | None:
         """Where the rest of the walk begins, in its order; None if unknown."""
         if self.descending:
-            return self.latest()
+            return self.end()
         first = self.earliest()
         if first is None or not self.statuses <= _ACTIVE:
             return first
@@ -317,12 +323,12 @@ async def _by_start(events: db.Collection, walk: _Walk) -> list[db.Document]:
 
 def _spans(walk: _Walk) -> list[db.Document]:
     """First clauses that together select all that is left of the walk."""
-    select, first, last = walk.select(), walk.earliest(), walk.latest()
+    select, first, end = walk.select(), walk.earliest(), walk.end()
     edge = _guessed_edge(walk)
     if edge is None:
-        return [select | _span(first, last)]
-    upper = select | _span(edge, last)
-    lower = select | _span(first, None, before=edge)
+        return [select | _span(first, end)]
+    upper = select | _span(edge, end)
+    lower = select | _span(first, edge)
     if walk.descending:
         return [upper, lower]
     if walk.kind.startswith("listed") and walk.may_be_ongoing():
@@ -343,7 +349,7 @@ def _guessed_edge(walk: _Walk) -> datetime | None:
         return None
     span = timedelta(seconds=seconds)
     edge = origin - span if walk.descending else origin + span
-    far_end = walk.earliest() if walk.descending else walk.latest()
+    far_end = walk.earliest() if walk.descending else walk.end()
     if far_end is None:
         return edge
     return edge if min(origin, far_end) < edge < max(origin, far_end) else None
@@ -399,13 +405,8 @@ def _seconds_reached(walk: _Walk, found: list[db.Document]) -> float | None:
     return abs(max(reached, timedelta(0)).total_seconds())
 
 
-def _span(
-    first: datetime | None,
-    last: datetime | None,
-    *,
-    before: datetime | None = None,
-) -> db.Document:
-    bounds = {"$gte": first, "$lte": last, "$lt": before}
+def _span(first: datetime | None, end: datetime | None) -> db.Document:
+    bounds = {"$gte": first, "$lt": end}
     given = {op: time for op, time in bounds.items() if time is not None}
     return {"starts_at": given} if given else {}
 

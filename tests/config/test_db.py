@@ -1,6 +1,7 @@
 """The one Mongo client: singleton, indexes, test databases."""
 
 import asyncio
+import gc
 import multiprocessing
 import os
 import threading
@@ -113,6 +114,8 @@ def _create_indexes(name: str) -> None:
 
 
 class TestStart:
+    # The driver forgets sockets that it gave up connecting.
+    @pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
     @pytest.mark.usefixtures("fresh_state")
     async def test_database_away(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(db, "OPERATION_TIMEOUT_MS", 200)
@@ -124,6 +127,7 @@ class TestStart:
             "the database at 127.0.0.1:1 does not answer: start it, or "
             "correct MONGO_DB_URI"
         )
+        gc.collect()
 
     @pytest.mark.usefixtures("fresh_state")
     async def test_uri_that_the_driver_refuses(self) -> None:

@@ -265,7 +265,8 @@ async def _check_lists(
     stored = await asyncio.gather(*(_make(sample, now) for sample in made))
     for query in asked:
         parameters = _parameters(query, now)
-        assert await _walk(client, parameters) == _expected(stored, query, now)
+        listed = await _walk(client, parameters)
+        assert listed == _expected(stored, query, now), query
 
 
 class TestExamples:
@@ -404,6 +405,23 @@ class TestExamples:
         monkeypatch.setattr(pace, "guess", lambda _kind, _whole: hours * 3600.0)
         ids = [event.id for event in made]
         params = {"limit": 3, "sort": sort}
+        assert await _walk(client, params) == ids[:: -1 if "-" in sort else 1]
+
+    @pytest.mark.parametrize("sort", ["starts_at", "-starts_at"])
+    @pytest.mark.parametrize("hours", [1, math.inf])
+    async def test_equal_starts(
+        self,
+        client: Client,
+        monkeypatch: pytest.MonkeyPatch,
+        sort: str,
+        hours: float,
+    ) -> None:
+        starts_at = factories.at(HOUR)
+        made = [await factories.event(starts_at=starts_at) for _ in range(5)]
+        pace = event_pages._PACE  # pylint: disable=protected-access
+        monkeypatch.setattr(pace, "guess", lambda _kind, _whole: hours * 3600)
+        ids = sorted(event.id for event in made)
+        params = {"limit": 1, "sort": sort}
         assert await _walk(client, params) == ids[:: -1 if "-" in sort else 1]
 
     async def test_a_guess_that_falls_short(self, client: Client) -> None:
