@@ -90,9 +90,9 @@ class Folder:  # pylint: disable=too-many-instance-attributes  # Just names.
         if written_by != installed:
             raise EmbeddedDatabaseError(
                 f"{self.path} was written by secantusdb {written_by}, and"
-                f" secantusdb {installed} can't read it: run `python -m"
-                " scripts.copy_database --to mongodb://…` with the old"
-                " version, then set MONGO_DB_URI or empty that folder"
+                f" secantusdb {installed} can't read it: install that version"
+                f" again (`pip install secantusdb=={written_by}`), set"
+                " MONGO_DB_URI, or empty that folder"
             )
 
 

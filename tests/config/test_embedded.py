@@ -232,7 +232,7 @@ class TestJoin:
         message = str(caught.value)
         assert "\n" not in message
         assert "secantusdb 0.1" in message
-        assert "scripts.copy_database --to mongodb://" in message
+        assert "pip install secantusdb==0.1" in message
 
     def test_lost_version(
         self, database: EmbeddedDatabase, folder: Folder

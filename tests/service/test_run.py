@@ -106,7 +106,10 @@ class TestStop:
                 os.killpg(service.pid, signal.SIGINT)
             assert service.wait_for_end() == 0
 
-    def test_terminate_the_master(self, own: Service) -> None:
+    @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+    def test_end_the_master(
+        self, own: Service, signum: signal.Signals
+    ) -> None:
         """The way of systemd and Docker; idle connections delay nothing."""
         with (
             own as service,
@@ -115,7 +118,7 @@ class TestStop:
         ):
             assert browser.get("/").status_code == 200
             start = time.monotonic()
-            os.kill(service.pid, signal.SIGTERM)
+            os.kill(service.pid, signum)
             assert service.wait_for_end() == 0
             assert time.monotonic() - start < PROMPTLY
 
