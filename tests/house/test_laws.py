@@ -94,6 +94,15 @@ class TestOwners:
         assert {path for path, _ in calls} == set(_owners().values())
         assert {argument for _, argument in calls} == {"COLLECTION"}
 
+    def test_nobody_takes_the_name_from_its_owner(self) -> None:
+        takers = {
+            str(path)
+            for path, tree in _sources()
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Attribute) and node.attr == "COLLECTION"
+        }
+        assert takers == {"utils/collections.py"}
+
     def test_all_indexes_are_declared(self) -> None:
         assert set(declared_indexes()) == set(_owners())
 
