@@ -6,7 +6,12 @@ from fastapi.openapi.utils import get_openapi
 
 from config.logs import configure_logging
 from config.main import MAX_BODY_BYTES, NAME, VERSION, app, settings
-from config.middleware import BodyLimit, EntityTags, RequestContext
+from config.middleware import (
+    BodyLimit,
+    EntityTags,
+    HeadRequests,
+    RequestContext,
+)
 from docs import service as docs
 from routes import auth, events, problems, service, users
 from utils.collections import declared_indexes
@@ -24,6 +29,7 @@ app.add_middleware(EntityTags)
 app.add_middleware(
     BodyLimit, limit_bytes=MAX_BODY_BYTES, on_fault=problems.on_fault
 )
+app.add_middleware(HeadRequests)
 app.add_middleware(RequestContext, on_fault=problems.on_fault)
 
 # The first is matched first: events are read most.

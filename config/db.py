@@ -13,7 +13,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import pymongo
 from pymongo import ASCENDING, DESCENDING, AsyncMongoClient, IndexModel
@@ -155,7 +154,7 @@ async def connected(
         try:
             await get_client().admin.command("ping")
             await create_indexes(indexes)
-        except PyMongoError as error:
+        except (PyMongoError, ValueError) as error:
             raise DatabaseStartError(_start_fault(uri, error)) from error
         yield
     finally:
@@ -302,8 +301,10 @@ def _test_database() -> AsyncDatabase[Document]:
     return database
 
 
-def _start_fault(uri: str, error: PyMongoError) -> str:
-    hosts = urlsplit(uri).netloc.rpartition("@")[2]
+def _start_fault(uri: str, error: Exception) -> str:
+    # All before the last @ may be a password, slashes and all.
+    place = uri.partition("://")[2].rpartition("@")[2]
+    hosts = place.partition("/")[0]
     if isinstance(error, UNAVAILABLE_ERRORS):
         return (
             f"the database at {hosts} does not answer: start it, or correct "

@@ -60,4 +60,4 @@ async def _database_uri(settings: Settings) -> AsyncIterator[str]:
 async def _keep_the_keeper(embedded: EmbeddedDatabase) -> None:
     while True:
         await asyncio.sleep(_KEEPER_CHECK_SECONDS)
-        embedded.ensure_keeper()
+        await asyncio.to_thread(embedded.ensure_keeper)

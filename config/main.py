@@ -24,5 +24,7 @@ app: Final = FastAPI(
     docs_url=None,
     redoc_url=None,
     openapi_url=None,
+    # A redirect would go to whatever Host the client sent.
+    redirect_slashes=False,
     lifespan=lifespan,
 )

@@ -1,14 +1,13 @@
 """What surrounds every request, outermost first; pure ASGI.
 
 `RequestContext` names the request and answers for what nobody else caught.
-`BodyLimit` refuses what is too long to be read. `EntityTags` gives answers a
-name, and saves sending the same one twice.
+`HeadRequests` answers HEAD as GET. `BodyLimit` refuses what is too long to be
+read. `EntityTags` gives answers a name, and saves sending the same one twice.
 """
 
-import hashlib
 import re
 import secrets
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from starlette.exceptions import HTTPException
@@ -16,12 +15,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from config.etags import etag_of, etags_in
 from config.logs import request_id_of_task
 
 # Others may carry line breaks or escape sequences into logs and headers.
 _SANE_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
-_ETAG: Final = re.compile(r'(?:W/)?("[^"]*"|\*)')
+# What they answer is the state at their path.
+_TAGGED: Final = ("GET", "PATCH")
 
 FaultHandler = Callable[[Request, Exception], Awaitable[Response]]
 
@@ -101,8 +102,29 @@ class BodyLimit:
         await self._app(scope, receive_counted, send)
 
 
+class HeadRequests:
+    """Answers HEAD as GET, without the body (RFC 9110, section 9.3.2)."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(
+        self, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_head(message: Message) -> None:
+            if message["type"] == "http.response.body":
+                message = {**message, "body": b""}
+            await send(message)
+
+        await self._app({**scope, "method": "GET"}, receive, send_head)
+
+
 class EntityTags:
-    """Adds an ETag to what GETs answer, and honours If-None-Match.
+    """Adds an ETag to what GET and PATCH answer, and honours If-None-Match.
 
     The tag is a hash of the body: equal answers have equal tags, whatever
     worker or version computed them. Only answers of one piece are tagged, so
@@ -115,7 +137,7 @@ class EntityTags:
     async def __call__(
         self, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        if scope["type"] != "http" or scope["method"] != "GET":
+        if scope["type"] != "http" or scope["method"] not in _TAGGED:
             await self._app(scope, receive, send)
             return
         start: Message | None = None
@@ -138,16 +160,6 @@ class EntityTags:
         await self._app(scope, receive, send_tagged)
 
 
-def etag_of(body: bytes) -> str:
-    """The ETag of an answer with this body."""
-    return f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
-
-
-def etags_in(header: str) -> Collection[str]:
-    """The tags of an If-Match or If-None-Match header, weak ones as strong."""
-    return _ETAG.findall(header)
-
-
 def _request_id(scope: Scope) -> str:
     for name, value in scope["headers"]:
         if name == b"x-request-id" and _SANE_REQUEST_ID.fullmatch(value):
@@ -168,6 +180,8 @@ def _tag(scope: Scope, start: Message, body: Message) -> Message:
         return body
     etag = etag_of(body.get("body", b""))
     start["headers"].append((b"etag", etag.encode()))
+    if scope["method"] != "GET":
+        return body
     for name, value in scope["headers"]:
         if name == b"if-none-match" and _has(value, etag):
             start["status"] = 304

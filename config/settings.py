@@ -204,7 +204,12 @@ def _kept_secret(path: Path) -> str:
         handle, draft = tempfile.mkstemp(dir=path.parent)
         with os.fdopen(handle, "w", encoding="ascii") as file:
             file.write(secrets.token_urlsafe(48))
+            file.flush()
+            os.fsync(file.fileno())
         with suppress(FileExistsError):
             os.link(draft, path)
         os.unlink(draft)
-    return path.read_text(encoding="ascii")
+    secret = path.read_text(encoding="ascii")
+    if len(secret) < JWT_SECRET_BYTES:
+        raise OSError(f"{path} is no key: remove it, and a new one is made")
+    return secret

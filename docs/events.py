@@ -53,7 +53,7 @@ For its creator and admins, while it is neither cancelled nor past. With the
 is not overwritten: you get 412.
 
 Publishing a private event, or changing a denied one, puts it (back) into the
-admins' queue.""",
+admins' queue. An approved event stays approved when its creator changes it.""",
 }
 
 CANCEL_EVENT: EndpointDoc = {

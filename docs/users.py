@@ -33,8 +33,9 @@ overwrite a change from another device.""",
 }
 
 GET_USER: EndpointDoc = {
-    "summary": "Read a public profile",
-    "description": "What everybody may know of a member: no e-mail.",
+    "summary": "Read a profile",
+    "description": "What everybody may know of a member: no e-mail. Admins get "
+    "the whole account.",
 }
 
 ADMINISTER_USER: EndpointDoc = {

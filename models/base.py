@@ -1,6 +1,7 @@
 """What all models share: identity in MongoDB, times, pages, strict bodies."""
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Generic, Self, TypeVar
@@ -82,6 +83,25 @@ ObjectId = Annotated[
 ]
 
 
+# Some scripts join and separate letters within a word by these.
+_JOINERS = "\u200c\u200d"
+
+
+def refuse_invisible(text: str, *, but: str = "") -> str:
+    """Returns `text`, normalised, unless a reader could not see all of it.
+
+    Raises:
+        ValueError: it has control, formatting or unassigned characters other
+            than those in `but`.
+    """
+    for char in text:
+        if char in but or char in _JOINERS:
+            continue
+        if unicodedata.category(char).startswith("C"):
+            raise ValueError("a text has no control or invisible characters")
+    return unicodedata.normalize("NFC", text)
+
+
 # JSON has numbers and booleans of its own: "20" and 0 are neither.
 JsonInt = Annotated[int, Strict()]
 JsonFloat = Annotated[float, Strict()]
@@ -119,7 +139,7 @@ class ExtendedBaseModel(BaseModel):
 class RequestModel(BaseModel):
     """A body or query that a client sends: unknown fields are refused."""
 
-    model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
+    model_config = ConfigDict(extra="forbid")
 
 
 class Page(BaseModel, Generic[Item]):

@@ -1,5 +1,6 @@
 """Events: as stored, as sent, as shown."""
 
+import re
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Self
@@ -23,6 +24,7 @@ from models.base import (
     PageQuery,
     RequestModel,
     UtcTime,
+    refuse_invisible,
     utc_now,
 )
 from models.links import Link, Links
@@ -73,20 +75,17 @@ class Sort(StrEnum):
     DISTANCE = "distance"
 
 
-def _check_text(text: str) -> str:
-    # MongoDB keeps NUL, but C programs and terminals that read exports don't.
-    if "\x00" in text:
-        raise ValueError("a text has no NUL characters")
-    return text
+def _check_lines(text: str) -> str:
+    return refuse_invisible(text, but="\n\r\t")
 
 
 Title = Annotated[
     str,
-    StringConstraints(min_length=1, max_length=120),
-    AfterValidator(_check_text),
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=120),
+    AfterValidator(refuse_invisible),
 ]
 Description = Annotated[
-    str, StringConstraints(max_length=10_000), AfterValidator(_check_text)
+    str, StringConstraints(max_length=10_000), AfterValidator(_check_lines)
 ]
 
 
@@ -252,16 +251,17 @@ class NearPoint(BaseModel):
         Raises:
             ValueError: it is not two numbers on the globe.
         """
-        parts = text.split(",")
-        try:
-            latitude, longitude = (float(part) for part in parts)
-        except ValueError:
-            raise ValueError(_NEAR_HINT) from None
+        if not _NEAR.fullmatch(text):
+            raise ValueError(_NEAR_HINT)
+        latitude, longitude = (float(part) for part in text.split(","))
         if not (-90 <= latitude <= 90 and -180 <= longitude <= 180):
             raise ValueError(_NEAR_HINT)
         return cls(latitude=latitude, longitude=longitude)
 
 
+_NEAR = re.compile(
+    r"[+-]?[0-9]{1,3}(\.[0-9]{1,20})?,[+-]?[0-9]{1,3}(\.[0-9]{1,20})?"
+)
 _NEAR_HINT = "near is latitude,longitude in degrees, such as near=48.87,2.33"
 
 
@@ -298,6 +298,7 @@ class EventQuery(PageQuery):
     )
     q: str | None = Field(
         None,
+        min_length=1,
         max_length=200,
         description="Words that begin a word of the title, description or "
         "place; letter case and accents do not matter.",

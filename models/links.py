@@ -1,5 +1,6 @@
 """Links to other sites, as members and events carry them."""
 
+import re
 from typing import Annotated
 
 from pydantic import (
@@ -15,14 +16,21 @@ from pydantic import (
 _URL: TypeAdapter[HttpUrl] = TypeAdapter(HttpUrl)
 
 
+# Links end up in pages, feeds and tables, which some characters would break.
+_HARMLESS = re.compile(
+    r"https?://[^\s\x00-\x1f\x7f<>\"\\^`{|}]+", re.IGNORECASE
+)
+_HINT = "a link is an http or https address, such as https://example.org"
+
+
 def _check_url(text: str) -> str:
+    if not _HARMLESS.fullmatch(text):
+        raise ValueError(_HINT)
     # Kept as it was written: a normalised URL would surprise its author.
     try:
         _URL.validate_python(text)
     except ValidationError as error:
-        raise ValueError(
-            "a link is an http or https address, such as https://example.org"
-        ) from error
+        raise ValueError(_HINT) from error
     return text
 
 

@@ -1,6 +1,5 @@
 """Members: as stored, as sent, as shown."""
 
-import unicodedata
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Self
@@ -8,6 +7,7 @@ from typing import Annotated, Self
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     EmailStr,
     Field,
     SecretStr,
@@ -21,6 +21,7 @@ from models.base import (
     PageQuery,
     RequestModel,
     UtcTime,
+    refuse_invisible,
     utc_now,
 )
 from models.links import Links
@@ -33,26 +34,26 @@ class Role(StrEnum):
     ADMIN = "admin"
 
 
-# Some scripts join and separate letters within a name by these.
-_JOINERS = "\u200c\u200d"
-
-
 def _check_name(name: str) -> str:
-    if any(
-        unicodedata.category(char).startswith("C") and char not in _JOINERS
-        for char in name
-    ):
-        raise ValueError("a name has no control or invisible characters")
     if not any(char.isalpha() for char in name):
         raise ValueError("a name has a letter")
-    return unicodedata.normalize("NFC", name)
+    return refuse_invisible(name)
 
 
 PersonName = Annotated[
     str,
-    StringConstraints(min_length=1, max_length=64),
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=64),
     AfterValidator(_check_name),
 ]
+
+
+def _check_email(text: object) -> object:
+    if isinstance(text, str) and "<" in text:
+        raise ValueError("an e-mail is an address only, without a name")
+    return text
+
+
+Email = Annotated[EmailStr, BeforeValidator(_check_email)]
 Password = Annotated[SecretStr, Field(min_length=10, max_length=128)]
 
 # A password that is only compared: it may be as old as the account.
@@ -79,7 +80,7 @@ class UserCreate(RequestModel):
 
     first_name: PersonName = Field(examples=["Ada"])
     last_name: PersonName = Field(examples=["O'Neil"])
-    email: EmailStr = Field(examples=["ada@example.org"], max_length=254)
+    email: Email = Field(examples=["ada@example.org"], max_length=254)
     password: Password = Field(examples=["correct horse battery"])
 
 
@@ -89,7 +90,7 @@ class UserUpdate(RequestModel):
     first_name: PersonName = Field("", examples=["Ada"])
     last_name: PersonName = Field("", examples=["Lovelace"])
     links: Links = Field([], examples=[["https://ada.example.org"]])
-    email: EmailStr = Field(
+    email: Email = Field(
         "", max_length=254, examples=["ada@lovelace.example.org"]
     )
     password: Password = Field(

@@ -2,9 +2,10 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Form, Header, Request, status
+from fastapi import APIRouter, Form, Header, Query, Request, status
 
 from docs import auth as docs
+from models.base import Page, PageQuery
 from models.exceptions import (
     BadCredentialsError,
     LoginNotFoundError,
@@ -50,7 +51,12 @@ async def log_in(
 async def refresh(
     body: RefreshRequest,
     idempotency_key: Annotated[
-        str | None, Header(min_length=1, max_length=200)
+        str | None,
+        Header(
+            min_length=1,
+            max_length=200,
+            description="A random text: with it, a call may be repeated.",
+        ),
     ] = None,
 ) -> TokenPair:
     return await logins.refresh(body.refresh_token, retry_key=idempotency_key)
@@ -87,8 +93,10 @@ async def validate(_actor: CurrentUser) -> None:
 
 
 @router.get("/logins", **docs.LIST_LOGINS, responses=member_problems())
-async def list_logins(actor: CurrentUser) -> list[LoginRead]:
-    return await logins.list_logins(actor)
+async def list_logins(
+    query: Annotated[PageQuery, Query()], actor: CurrentUser
+) -> Page[LoginRead]:
+    return await logins.list_logins(query, actor=actor)
 
 
 @router.delete(

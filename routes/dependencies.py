@@ -5,7 +5,7 @@ from typing import Annotated, Final
 from fastapi import Depends, Header, Path, Request
 from fastapi.security import OAuth2PasswordBearer
 
-from config.middleware import etags_in
+from config.etags import etags_in
 from models.base import ObjectId
 from models.exceptions import ForbiddenError, NotAuthenticatedError
 from models.logins import Actor

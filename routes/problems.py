@@ -34,6 +34,9 @@ from models.exceptions import (
 MEDIA_TYPE: Final = "application/problem+json"
 _JSON: Final = "application/json"
 _FORM: Final = "application/x-www-form-urlencoded"
+
+# A body of garbage must not make a longer answer.
+_MOST_FAULTS: Final = 20
 _LOG: Final = logging.getLogger("muster.problems")
 
 
@@ -113,26 +116,23 @@ def install(app: FastAPI, routers: Sequence[APIRouter]) -> None:
         for route in router.routes
         if isinstance(route, APIRoute)
     ]
-    app.add_exception_handler(MusterError, _on_error)
-    app.add_exception_handler(HTTPException, _on_error)
-    app.add_exception_handler(RequestValidationError, _on_error)
+    app.add_exception_handler(MusterError, on_fault)
+    app.add_exception_handler(HTTPException, on_fault)
+    app.add_exception_handler(RequestValidationError, on_fault)
     for error in db.UNAVAILABLE_ERRORS:
-        app.add_exception_handler(error, _on_error)
+        app.add_exception_handler(error, on_fault)
 
 
 async def on_fault(request: Request, error: Exception) -> Response:
-    """The answer to an exception that nobody caught."""
+    """The answer to any exception; the log gets what the answer hides."""
     problem = _problem_of(request, error)
-    if isinstance(problem, InternalError):
-        _LOG.error("%s %s failed", request.method, request.url.path,
-                   exc_info=error)  # fmt: skip
+    match problem:
+        case InternalError():
+            asked = f"{request.method} {request.url.path}"
+            _LOG.error("%s failed", asked, exc_info=error)
+        case DatabaseUnavailableError():
+            _LOG.error("the database does not answer: %s", _first_line(error))
     return _response(request, problem)
-
-
-async def _on_error(request: Request, error: Exception) -> Response:
-    if isinstance(error, db.UNAVAILABLE_ERRORS):
-        _LOG.error("the database does not answer: %s", _first_line(error))
-    return _response(request, _problem_of(request, error))
 
 
 def _response(request: Request, error: MusterError) -> Response:
@@ -219,7 +219,7 @@ def _of_validation(
                 "msg": fault["msg"].removeprefix("Value error, "),
                 "type": fault["type"],
             }
-            for fault in faults
+            for fault in faults[:_MOST_FAULTS]
         ]
     )
 

@@ -21,7 +21,13 @@ from models.users import (
     UserQuery,
     UserUpdate,
 )
-from routes.dependencies import AdminUser, CurrentUser, IfMatch, UserId
+from routes.dependencies import (
+    AdminUser,
+    CurrentUser,
+    IfMatch,
+    MaybeUser,
+    UserId,
+)
 from routes.problems import (
     COMMON,
     WITH_BODY,
@@ -81,10 +87,14 @@ async def update_own_user(
 
 
 @router.get(
-    "/{user_id}", **docs.GET_USER, responses=problems(UserNotFoundError)
+    "/{user_id}",
+    **docs.GET_USER,
+    responses=member_problems(UserNotFoundError),
 )
-async def get_user(user_id: UserId) -> PublicUser:
-    return PublicUser.of(await users.get_public_user(user_id))
+async def get_user(
+    user_id: UserId, actor: MaybeUser
+) -> PrivateUser | PublicUser:
+    return await users.show_user(user_id, actor=actor)
 
 
 @router.patch(

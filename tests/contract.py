@@ -47,6 +47,6 @@ def _operation_of(request: httpx.Request) -> dict[str, Any] | None:
 
 def _fits(template: list[str], parts: list[str]) -> bool:
     return len(template) == len(parts) and all(
-        wanted.startswith("{") or wanted == part
+        wanted == part or (part != "" and wanted.startswith("{"))
         for wanted, part in zip(template, parts, strict=True)
     )

@@ -22,7 +22,7 @@ async def log_in(
         BadCredentialsError: they don't belong together.
         TooManyAttemptsError: too many logins failed for this e-mail.
     """
-    attempt = await attempts.begin(users.email_key(email), address=address)
+    attempt = await attempts.begin(users.email_key(email), source=address)
     user = await users.check_password(email, password)
     await attempts.succeed(attempt)
     return await logins.create_login(user, client=client)
@@ -40,12 +40,17 @@ async def update_own(
         StaleError: the account is in another state than `if_match` says.
         InvalidRequestError: the new password is one of the commonest.
     """
+    confirmed: User | None = None
     if change.current_password is not None:
         # A stolen access token is no licence to guess the password.
-        attempt = await attempts.begin(actor.user_id, address=actor.login_id)
-        await users.confirm_password(actor.user_id, change.current_password)
+        attempt = await attempts.begin(actor.user_id, source=actor.login_id)
+        confirmed = await users.confirm_password(
+            actor.user_id, change.current_password
+        )
         await attempts.succeed(attempt)
-    user = await users.update_user(actor.user_id, change, if_match=if_match)
+    user = await users.update_user(
+        actor.user_id, change, confirmed=confirmed, if_match=if_match
+    )
     if "password" in change.model_fields_set:
         await logins.revoke_logins_of(user.id, but=actor.login_id)
     return user
@@ -68,9 +73,7 @@ async def administer(
     if user_id == actor.user_id:
         raise ForbiddenError("Another admin must change your own account.")
     user = await users.administer_user(user_id, change, if_match=if_match)
-    if user.disabled:
-        await logins.revoke_logins_of(user_id)
-    await logins.change_role_of(user_id, user.role)
+    await _tell_logins(user)
     return user
 
 
@@ -79,5 +82,21 @@ async def make_admin(user: User) -> User:
     user = await users.administer_user(
         user.id, UserAdminUpdate(role=Role.ADMIN)
     )
-    await logins.change_role_of(user.id, user.role)
+    await _tell_logins(user)
     return user
+
+
+async def _tell_logins(user: User) -> None:
+    """Makes a member's logins agree with the member.
+
+    Of two racing changes, the one that writes the logins last reads the member
+    after that: it finds what the other one wrote, and writes that.
+    """
+    while True:
+        if user.disabled:
+            await logins.revoke_logins_of(user.id)
+        await logins.change_role_of(user.id, user.role)
+        now = await users.get_user(user.id)
+        if (now.role, now.disabled) == (user.role, user.disabled):
+            return
+        user = now

@@ -18,10 +18,10 @@ INDEXES: Final = [db.IndexModel("expires_at", expireAfterSeconds=0)]
 
 _WINDOW_SECONDS: Final = 15 * 60
 
-# One address may fail this often for one e-mail, and all addresses together:
-# a stranger can't lock a member out from one place, nor guess from many.
-_LIMIT_BY_ADDRESS: Final = 10
-_LIMIT_BY_EMAIL: Final = 100
+# One source may fail this often at one subject, and all sources together: a
+# stranger can't lock a member out from one place, nor guess from many.
+_LIMIT_BY_SOURCE: Final = 10
+_LIMIT_BY_SUBJECT: Final = 100
 
 # The first failures are typing errors; from then on each answer takes longer.
 _FREE_FAILURES: Final = 3
@@ -30,17 +30,21 @@ _SLOWEST_SECONDS: Final = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A login that was begun and is counted until it succeeds."""
+    """An attempt that was begun and is counted until it succeeds."""
 
-    keys: tuple[str, str]
-    count: int
+    by_source: str
+    by_subject: str
 
 
-async def begin(email: str, *, address: str) -> Attempt:
-    """Counts an attempt, and holds it up when many failed before.
+async def begin(subject: str, *, source: str) -> Attempt:
+    """Counts an attempt, and holds it up when many went before.
 
     It counts before the password is checked, with an atomic `$inc`, so that
     racing attempts are counted each, and no more than the limit are checked.
+
+    Args:
+        subject: what is guessed at: an e-mail, or a member.
+        source: who guesses: an address, or a login.
 
     Raises:
         TooManyAttemptsError: the limit is reached in this quarter of an hour.
@@ -48,38 +52,45 @@ async def begin(email: str, *, address: str) -> Attempt:
     now = utc_now()
     window = int(now.timestamp()) // _WINDOW_SECONDS
     ends_at = datetime.fromtimestamp((window + 1) * _WINDOW_SECONDS, now.tzinfo)
-    keys = (
-        tokens.hash_secret(f"{window}|{email}|{address}"),
-        tokens.hash_secret(f"{window}|{email}"),
+    attempt = Attempt(
+        tokens.hash_secret(f"{window}|{subject}|{source}"),
+        tokens.hash_secret(f"{window}|{subject}"),
     )
-    by_address, by_email = await _count(keys, ends_at)
-    if by_address > _LIMIT_BY_ADDRESS or by_email > _LIMIT_BY_EMAIL:
-        raise TooManyAttemptsError(int((ends_at - now).total_seconds()) + 1)
-    await asyncio.sleep(_delay(by_address))
-    return Attempt(keys, by_address)
+    retry_after = int((ends_at - now).total_seconds()) + 1
+    # What one source does beyond its limit must not count for the others.
+    by_source = await _count(attempt.by_source, ends_at)
+    if by_source > _LIMIT_BY_SOURCE:
+        raise TooManyAttemptsError(retry_after)
+    if await _count(attempt.by_subject, ends_at) > _LIMIT_BY_SUBJECT:
+        raise TooManyAttemptsError(retry_after)
+    await asyncio.sleep(_delay(by_source))
+    return attempt
 
 
 async def succeed(attempt: Attempt) -> None:
-    """Takes the attempts back that led to a login."""
-    await db.collection(COLLECTION).delete_one({"_id": attempt.keys[0]})
-    await db.collection(COLLECTION).update_one(
-        {"_id": attempt.keys[1]}, {"$inc": {"count": -attempt.count}}
+    """Forgets the failures of this source, and takes the attempt back."""
+    attempts = db.collection(COLLECTION)
+    await attempts.delete_one({"_id": attempt.by_source})
+    await attempts.update_one(
+        {"_id": attempt.by_subject, "count": {"$gt": 0}},
+        {"$inc": {"count": -1}},
     )
 
 
-async def _count(keys: tuple[str, str], ends_at: datetime) -> tuple[int, int]:
+async def _count(key: str, ends_at: datetime) -> int:
     # Not find_one_and_update: with an upsert it may return nothing in a race.
-    attempts = db.collection(COLLECTION)
-    expires_at = ends_at + timedelta(seconds=_WINDOW_SECONDS)
-    for key in keys:
-        await attempts.update_one(
-            {"_id": key},
-            {"$inc": {"count": 1}, "$setOnInsert": {"expires_at": expires_at}},
-            upsert=True,
-        )
-    found = await attempts.find({"_id": {"$in": list(keys)}}).to_list()
-    counts = {document["_id"]: int(document["count"]) for document in found}
-    return counts.get(keys[0], 1), counts.get(keys[1], 1)
+    await db.collection(COLLECTION).update_one(
+        {"_id": key},
+        {
+            "$inc": {"count": 1},
+            "$setOnInsert": {
+                "expires_at": ends_at + timedelta(seconds=_WINDOW_SECONDS)
+            },
+        },
+        upsert=True,
+    )
+    found = await db.find_by_id(COLLECTION, key)
+    return 1 if found is None else int(found["count"])
 
 
 def _delay(count: int) -> float:

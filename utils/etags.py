@@ -7,7 +7,7 @@ from collections.abc import Collection
 
 from pydantic import BaseModel
 
-from config.middleware import etag_of
+from config.etags import etag_of
 from models.exceptions import StaleError
 
 

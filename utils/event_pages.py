@@ -9,9 +9,11 @@ is open at one end first asks for about as much as the last one needed.
 
 import math
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Final
+
+from pydantic import Field
 
 from config import db
 from models.base import Page, utc_now
@@ -58,6 +60,12 @@ _MIN_RADIUS_KM: Final = 5.0
 _MAX_SPAN_SECONDS: Final = MAX_DURATION.total_seconds()
 
 
+# The first and the last moment that a guess may be counted from: whatever a
+# forged cursor says, it stays a time.
+_FIRST_MS: Final = paging.to_milliseconds(datetime(1, 1, 1, tzinfo=UTC))
+_LAST_MS: Final = paging.to_milliseconds(datetime(9999, 12, 31, tzinfo=UTC))
+
+
 class EventCursor(paging.Cursor):
     """Where a walk through events stands.
 
@@ -68,8 +76,8 @@ class EventCursor(paging.Cursor):
         chord_squared: squared chord to the last event, where sorted by it.
     """
 
-    as_of_ms: int
-    starts_at_ms: int
+    as_of_ms: int = Field(ge=0, le=_LAST_MS)
+    starts_at_ms: int = Field(ge=_FIRST_MS, le=_LAST_MS)
     chord_squared: float | None
 
 
@@ -115,7 +123,7 @@ class _Walk:
             index = "mine"
         elif self.query.near is not None:
             index = "near"
-        elif search.best_term(self.words) is not None:
+        elif search.best_term(self.query.q or "") is not None:
             index = "terms"
         else:
             index = "tags" if self.query.tag else "listed"
@@ -126,7 +134,7 @@ class _Walk:
         if self.owner is not None:
             return {"creator_id": self.owner}
         listed: db.Document = {"lookup.listed": True}
-        center, term = self.query.center, search.best_term(self.words)
+        center, term = self.query.center, search.best_term(self.query.q or "")
         if center is not None and circle_km is not None:
             cells = geo.covering_cells(center, circle_km)
             return {**listed, "lookup.cells": {"$in": cells}}
@@ -146,10 +154,6 @@ class _Walk:
     @property
     def descending(self) -> bool:
         return self.query.order is Sort.STARTS_AT_DESCENDING
-
-    @cached_property
-    def words(self) -> list[str]:
-        return search.words_of(self.query.q or "")
 
     @cached_property
     def statuses(self) -> set[Status]:
@@ -201,7 +205,7 @@ class _Walk:
     def conditions(self) -> list[db.Document]:
         """All that an event must fulfil, whatever index found it."""
         query = self.query
-        conditions = search.prefix_conditions(self.words)
+        conditions = search.prefix_conditions(query.q or "")
         if self.statuses != set(Status):
             conditions.append(
                 {
@@ -279,6 +283,7 @@ async def list_page(
 
 def _begin(query: EventQuery, owner: str | None) -> _Walk:
     asked = paging.fingerprint(query, owner or "")
+    search.require_word(query.q)
     if query.cursor is None:
         return _Walk(query, owner, utc_now(), None, asked)
     cursor = paging.decode(EventCursor, query.cursor, query=asked)
@@ -348,7 +353,10 @@ def _guessed_edge(walk: _Walk) -> datetime | None:
     if origin is None or seconds > _MAX_SPAN_SECONDS:
         return None
     span = timedelta(seconds=seconds)
-    edge = origin - span if walk.descending else origin + span
+    try:
+        edge = origin - span if walk.descending else origin + span
+    except OverflowError:
+        return None
     far_end = walk.earliest() if walk.descending else walk.end()
     if far_end is None:
         return edge

@@ -47,6 +47,9 @@ INDEXES: Final = [
 ]
 
 
+_OVER: Final = "an event that is over can't be published"
+
+
 class _QueueCursor(paging.Cursor):
     """The queue is worked off in the order of publishing."""
 
@@ -158,9 +161,7 @@ async def create_event(new: EventCreate, *, actor: Actor) -> Event:
         InvalidRequestError: the event is over already.
     """
     if new.ends_at <= utc_now():
-        raise InvalidRequestError.at(
-            "body", "ends_at", msg="an event that is over can't be published"
-        )
+        raise InvalidRequestError.at("body", "ends_at", msg=_OVER)
     event = Event(
         **new.model_dump(),
         creator_id=actor.user_id,
@@ -325,20 +326,21 @@ def _with_change(event: Event, change: EventUpdate, actor: Actor) -> Event:
     }
     new = event.model_copy(update=fields)
     _check(event, new)
-    asks_again = new.public and (
-        not event.public or event.approval is Approval.DENIED
-    )
-    if asks_again:
-        new.approval = _first_approval(new.public, actor)
-        new.denial_reason = None
-    elif not new.public:
+    if not new.public:
         new.approval = Approval.APPROVED
+    elif not event.public:
+        new.approval = _first_approval(new.public, actor)
+    elif event.approval is Approval.DENIED and new != event:
+        new.approval = Approval.PENDING
+    if new.approval is not Approval.DENIED:
         new.denial_reason = None
     return new
 
 
 def _check(event: Event, new: Event) -> None:
     fault = times_fault(new.starts_at, new.ends_at)
+    if fault is None and new.ends_at <= utc_now():
+        fault = _OVER
     if fault is not None:
         raise InvalidRequestError.at("body", "ends_at", msg=fault)
     if new.capacity < event.seats_taken:

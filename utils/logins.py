@@ -1,12 +1,13 @@
 """Logins: sign in, refresh, sign out; who makes a request.
 
-Owns: `logins`. Indexes: see INDEXES. May call: users, tokens.
+Owns: `logins`. Indexes: see INDEXES. May call: paging, tokens,
+users.
 """
 
 from typing import Final
 
 from config import db
-from models.base import utc_now
+from models.base import Page, PageQuery, utc_now
 from models.exceptions import (
     BadCredentialsError,
     LoginNotFoundError,
@@ -15,7 +16,7 @@ from models.exceptions import (
 )
 from models.logins import Actor, Login, LoginRead, TokenPair
 from models.users import Role, User
-from utils import tokens, users
+from utils import paging, tokens, users
 
 COLLECTION: Final = "logins"
 INDEXES: Final = [
@@ -24,12 +25,19 @@ INDEXES: Final = [
     db.IndexModel(
         "refresh_hash",
         unique=True,
-        partialFilterExpression={"refresh_hash": {"$type": "string"}},
+        # Strings only; the planners see that an equality implies it.
+        partialFilterExpression={"refresh_hash": {"$gt": ""}},
     ),
     db.IndexModel("expires_at", expireAfterSeconds=24 * 3600),
 ]
 
 _CLIENT_LENGTH: Final = 200
+
+
+class _LoginCursor(paging.Cursor):
+    """Logins are listed by their last use, the latest first."""
+
+    used_at_ms: int
 
 
 async def authenticate(access_token: str) -> Actor:
@@ -48,17 +56,45 @@ async def authenticate(access_token: str) -> Actor:
     return Actor(login.user_id, login.id, login.role)
 
 
-async def list_logins(actor: Actor) -> list[LoginRead]:
-    """The caller's living logins, the one used last first."""
-    now = utc_now()
-    found = db.collection(COLLECTION).find({"user_id": actor.user_id})
-    documents = await found.sort("used_at", db.DESCENDING).to_list()
-    logins = [Login.from_document(document) for document in documents]
-    return [
-        LoginRead.of(login, actor=actor)
-        for login in logins
-        if login.is_alive(now)
-    ]
+async def list_logins(query: PageQuery, *, actor: Actor) -> Page[LoginRead]:
+    """A page of the caller's living logins, the one used last first.
+
+    Raises:
+        InvalidRequestError: the cursor is malformed.
+    """
+    asked = paging.fingerprint(query, actor.user_id)
+    conditions: db.Document = {
+        "revoked_at": None,
+        "expires_at": {"$gt": utc_now()},
+    }
+    if query.cursor is not None:
+        last = paging.decode(_LoginCursor, query.cursor, query=asked)
+        conditions |= paging.after(
+            "used_at",
+            paging.from_milliseconds(last.used_at_ms),
+            last.last_id,
+            descending=True,
+        )
+    documents = await (
+        await db.collection(COLLECTION).aggregate(
+            [
+                {"$match": {"user_id": actor.user_id}},
+                {"$match": conditions},
+                {"$sort": {"used_at": db.DESCENDING, "_id": db.DESCENDING}},
+                {"$limit": query.limit + 1},
+            ]
+        )
+    ).to_list()
+    return paging.page_of(
+        [Login.from_document(document) for document in documents],
+        limit=query.limit,
+        show=lambda login: LoginRead.of(login, actor=actor),
+        cursor_of=lambda login: _LoginCursor(
+            query=asked,
+            last_id=login.id,
+            used_at_ms=paging.to_milliseconds(login.used_at),
+        ),
+    )
 
 
 async def create_login(user: User, *, client: str) -> TokenPair:

@@ -4,6 +4,7 @@ Owns no collection. May call: nobody.
 """
 
 import asyncio
+import unicodedata
 from typing import Final
 
 from pwdlib.hashers.argon2 import Argon2Hasher
@@ -31,7 +32,7 @@ def is_common(password: str) -> bool:
 async def hash_password(password: str) -> str:
     """The Argon2id hash of `password`, computed off the event loop."""
     async with _AT_ONCE:
-        return await asyncio.to_thread(_HASHER.hash, password)
+        return await asyncio.to_thread(_HASHER.hash, _typed(password))
 
 
 async def verify_password(password: str, password_hash: str | None) -> bool:
@@ -42,6 +43,11 @@ async def verify_password(password: str, password_hash: str | None) -> bool:
     """
     async with _AT_ONCE:
         verified = await asyncio.to_thread(
-            _HASHER.verify, password, password_hash or _NOBODYS_HASH
+            _HASHER.verify, _typed(password), password_hash or _NOBODYS_HASH
         )
     return verified and password_hash is not None
+
+
+def _typed(password: str) -> str:
+    """One form of what keyboards send in several (NIST SP 800-63B, 3.1.1.2)."""
+    return unicodedata.normalize("NFKC", password)

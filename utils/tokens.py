@@ -20,6 +20,8 @@ _ALGORITHM: Final = "HS256"
 _KEY: Final = jwk.construct(JWT_SECRET_KEY, _ALGORITHM)
 _ISSUER: Final = NAME.lower()
 _AUDIENCE: Final = f"{_ISSUER}-api"
+# Ours have 450 characters; a longer one may nest JSON deeper than is read.
+_MAX_TOKEN_LENGTH: Final = 1024
 _REQUIRED: Final[dict[str, Any]] = {
     f"require_{claim}": True
     for claim in ("sub", "iat", "exp", "iss", "aud", "jti")
@@ -48,6 +50,8 @@ def create_access_token(*, user_id: str, login_id: str) -> str:
 
 def find_login_id(access_token: str) -> str | None:
     """The login that a token names; None when it is forged, foreign or old."""
+    if len(access_token) > _MAX_TOKEN_LENGTH:
+        return None
     try:
         claims = jwt.decode(
             access_token,
@@ -57,7 +61,7 @@ def find_login_id(access_token: str) -> str | None:
             audience=_AUDIENCE,
             options=_REQUIRED,
         )
-    except JWTError:
+    except (JWTError, RecursionError):
         return None
     login_id = claims.get("sid")
     return login_id if isinstance(login_id, str) else None

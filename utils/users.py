@@ -5,7 +5,7 @@ search.
 """
 
 import unicodedata
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any, Final
 
 from pydantic import SecretStr
@@ -19,8 +19,10 @@ from models.exceptions import (
     InvalidRequestError,
     UserNotFoundError,
 )
+from models.logins import Actor
 from models.users import (
     PrivateUser,
+    PublicUser,
     Role,
     User,
     UserAdminUpdate,
@@ -62,16 +64,20 @@ async def get_user(user_id: str) -> User:
     return User.from_document(document)
 
 
-async def get_public_user(user_id: str) -> User:
-    """The member with this id, as long as the account is in use.
+async def show_user(
+    user_id: str, *, actor: Actor | None
+) -> PrivateUser | PublicUser:
+    """What the caller may know of a member; an admin, all.
 
     Raises:
-        UserNotFoundError: there is none, or it is disabled.
+        UserNotFoundError: there is none, or the account is disabled.
     """
     user = await get_user(user_id)
+    if actor is not None and actor.is_admin:
+        return PrivateUser.of(user)
     if user.disabled:
         raise UserNotFoundError(user_id)
-    return user
+    return PublicUser.of(user)
 
 
 async def find_user_by_email(email: str) -> User | None:
@@ -85,9 +91,9 @@ async def find_user_by_email(email: str) -> User | None:
 async def list_users(query: UserQuery) -> Page[PrivateUser]:
     """A page of members, those first who registered first."""
     asked = paging.fingerprint(query)
-    words = search.words_of(query.q or "")
-    term = search.best_term(words)
-    conditions = search.prefix_conditions(words)
+    search.require_word(query.q)
+    term = search.best_term(query.q or "")
+    conditions = search.prefix_conditions(query.q or "")
     if query.cursor is not None:
         conditions.append(_after(query.cursor, asked))
     selective: dict[str, Any] = {} if term is None else {"lookup.terms": term}
@@ -155,8 +161,8 @@ async def check_password(email: str, password: str) -> User:
     return user
 
 
-async def confirm_password(user_id: str, given: SecretStr) -> None:
-    """Checks that a signed-in member knows their password.
+async def confirm_password(user_id: str, given: SecretStr) -> User:
+    """The signed-in member, who knows their password.
 
     Raises:
         UserNotFoundError: the account is gone.
@@ -167,15 +173,28 @@ async def confirm_password(user_id: str, given: SecretStr) -> None:
         given.get_secret_value(), user.password_hash
     ):
         raise ForbiddenError("current_password is wrong.")
+    return user
 
 
 async def update_user(
-    user_id: str, change: UserUpdate, *, if_match: Collection[str]
+    user_id: str,
+    change: UserUpdate,
+    *,
+    confirmed: User | None,
+    if_match: Collection[str],
 ) -> User:
-    """Changes a member's own account; the password was confirmed before.
+    """Changes a member's own account.
+
+    Args:
+        user_id: the member.
+        change: the fields to change.
+        confirmed: the member whose password was confirmed, if it was: of two
+            racing changes of a password, only one is by who knows it.
+        if_match: see `etags.require`.
 
     Raises:
         UserNotFoundError: the account is gone.
+        ForbiddenError: the password was changed since it was confirmed.
         StaleError: the account is in another state than `if_match` says.
         EmailTakenError: the new e-mail has an account.
         InvalidRequestError: the new password is one of the commonest.
@@ -187,7 +206,13 @@ async def update_user(
         password = change.password.get_secret_value()
         _refuse_common(password)
         fields["password_hash"] = await passwords.hash_password(password)
-    return await _change(user_id, fields, if_match)
+
+    def check(user: User) -> None:
+        etags.require(PrivateUser.of(user), if_match)
+        if confirmed and confirmed.password_hash != user.password_hash:
+            raise ForbiddenError("current_password is wrong.")
+
+    return await _change(user_id, fields, check)
 
 
 async def administer_user(
@@ -199,26 +224,33 @@ async def administer_user(
         UserNotFoundError: there is none.
         StaleError: the account is in another state than `if_match` says.
     """
-    fields = change.model_dump(exclude_unset=True)
-    return await _change(user_id, fields, if_match)
+    return await _change(
+        user_id,
+        change.model_dump(exclude_unset=True),
+        lambda user: etags.require(PrivateUser.of(user), if_match),
+    )
 
 
 def email_key(email: str) -> str:
     """What makes an e-mail the same as another: not its letters' case."""
-    return unicodedata.normalize("NFKC", email.strip()).casefold()
+    name, _, domain = unicodedata.normalize("NFKC", email.strip()).rpartition(
+        "@"
+    )
+    # Casefolding would make one domain of two: strasse.de is not straße.de.
+    return f"{name.casefold()}@{domain.lower()}"
 
 
 async def _change(
-    user_id: str, fields: dict[str, Any], if_match: Collection[str]
+    user_id: str, fields: dict[str, Any], check: Callable[[User], None]
 ) -> User:
-    """Applies `fields` to a member.
+    """Applies `fields` to a member that passes `check`.
 
     Atomic by the unique `revision`: the update meets a member only as it was
     read, and is tried again on the newer state when another change came first.
     """
     while True:
         user = await get_user(user_id)
-        etags.require(PrivateUser.of(user), if_match)
+        check(user)
         changed = user.model_copy(
             update={**fields, "updated_at": utc_now(), "revision": new_id()}
         )

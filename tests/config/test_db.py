@@ -130,11 +130,21 @@ class TestStart:
         gc.collect()
 
     @pytest.mark.usefixtures("fresh_state")
-    async def test_uri_that_the_driver_refuses(self) -> None:
+    @pytest.mark.parametrize(
+        "uri",
+        [
+            "mongodb://",
+            "mongodb://localhost:99999",
+            "mongodb://[::1",
+            "mongodb://ada:s3cr/et@localhost:1/",
+        ],
+    )
+    async def test_uri_that_the_driver_refuses(self, uri: str) -> None:
         with pytest.raises(db.DatabaseStartError) as caught:
-            async with db.connected("mongodb://", "muster_test_x", {}):
+            async with db.connected(uri, "muster_test_x", {}):
                 pytest.fail("it connected to nothing")
         assert "\n" not in str(caught.value)
+        assert "s3cr" not in str(caught.value)
 
 
 class TestWiping:

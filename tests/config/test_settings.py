@@ -103,6 +103,14 @@ def test_production(monkeypatch: pytest.MonkeyPatch) -> None:
     assert LONG not in repr(settings)
 
 
+def test_damaged_development_key() -> None:
+    """As a power cut may leave it: nothing is signed with an empty key."""
+    path = load_settings().data_dir / "jwt_secret_key"
+    path.write_text("", "ascii")
+    with pytest.raises(SettingsError, match="jwt_secret_key"):
+        load_settings()
+
+
 def test_development_key_is_made_once() -> None:
     """Also by many at once, as workers start together."""
     settings = load_settings()

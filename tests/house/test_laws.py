@@ -191,14 +191,15 @@ class TestDocs:
         assert documented == served
 
     @pytest.mark.parametrize("method, path", sorted(operations()))
-    def test_bodies_and_parameters_have_examples(
+    def test_bodies_have_examples_and_parameters_a_sentence(
         self, method: str, path: str
     ) -> None:
         operation = operations()[method, path]
-        for media in (
-            operation.get("requestBody", {}).get("content", {}).values()
-        ):
-            assert _has_examples(media["schema"]), f"{method} {path}"
+        content = operation.get("requestBody", {}).get("content", {})
+        for media in content.values():
+            assert _has_examples(media["schema"])
+        for parameter in operation.get("parameters", []):
+            assert parameter.get("description"), parameter["name"]
 
 
 def _has_examples(schema: dict[str, Any]) -> bool:

@@ -1,9 +1,13 @@
 """Nothing blocks the event loop: a watch on every callback that it runs."""
 
 import asyncio
+import socket
+import subprocess
+import sys
+import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 import httpx
 import pytest
@@ -17,21 +21,62 @@ from utils import passwords
 _LONGEST_SECONDS = 0.1
 
 
+_SLEEP = time.sleep
+
+
+class _Auditor:
+    """Notes what waits on the loop's own thread, whether it takes long or not.
+
+    An audit hook can't be removed, so it looks whether anybody listens.
+    """
+
+    def __init__(self) -> None:
+        self.waits: list[str] | None = None
+        self.thread = 0
+        sys.addaudithook(self._note)
+
+    def sleep(self, seconds: float) -> None:
+        """Stands for `time.sleep`, which Python 3.11 does not audit."""
+        if self.waits is not None and threading.get_ident() == self.thread:
+            self.waits.append("time.sleep")
+        _SLEEP(seconds)
+
+    def _note(self, event: str, arguments: tuple[object, ...]) -> None:
+        if self.waits is None or threading.get_ident() != self.thread:
+            return
+        if event in ("subprocess.Popen", "os.system"):
+            self.waits.append(event)
+        elif event == "socket.connect":
+            connection = arguments[0]
+            # asyncio's own sockets never wait; a synchronous driver's do.
+            if (
+                isinstance(connection, socket.socket)
+                and connection.timeout != 0
+            ):
+                self.waits.append(event)
+
+
+_AUDITOR = _Auditor()
+
+
 @contextmanager
 def _watched() -> Iterator[list[str]]:
-    """The callbacks that blocked the loop inside the block."""
-    slow: list[str] = []
+    """The callbacks that blocked the loop inside the block, and the waits."""
+    blocked: list[str] = []
     run = asyncio.Handle._run  # pylint: disable=protected-access
 
     def timed(handle: asyncio.Handle) -> None:
         begin = time.thread_time()
         run(handle)
         if time.thread_time() - begin > _LONGEST_SECONDS:
-            slow.append(repr(handle))
+            blocked.append(repr(handle))
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(asyncio.Handle, "_run", timed)
-        yield slow
+        patch.setattr(time, "sleep", _AUDITOR.sleep)
+        patch.setattr(_AUDITOR, "thread", threading.get_ident())
+        patch.setattr(_AUDITOR, "waits", blocked)
+        yield blocked
 
 
 @pytest.fixture(name="slow_hasher")
@@ -74,4 +119,18 @@ async def test_the_watch_sees_a_blocked_loop() -> None:
 
     with _watched() as slow:
         await asyncio.create_task(block())
+    assert len(slow) == 1
+
+
+@pytest.mark.parametrize(
+    "wait",
+    [
+        lambda: time.sleep(0),
+        lambda: subprocess.run(["true"], check=True),
+        lambda: socket.create_connection(("127.0.0.1", 1), timeout=1),
+    ],
+)
+async def test_the_watch_sees_a_wait(wait: Callable[[], object]) -> None:
+    with _watched() as slow, suppress(OSError):
+        wait()
     assert len(slow) == 1

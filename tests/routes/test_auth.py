@@ -119,6 +119,34 @@ class TestLogIn:
         assert 0 < seconds <= 15 * 60
         assert refused.headers["retry-after"] == str(seconds)
 
+    async def test_a_stranger_locks_nobody_out(
+        self, client: Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What one address does beyond its limit counts for that one only."""
+        monkeypatch.setattr(attempts, "_SLOWEST_SECONDS", 0.0)
+        monkeypatch.setattr(attempts, "_LIMIT_BY_SUBJECT", 15)
+        email = (await factories.member()).user.email
+        for n in range(30):
+            await _log_in(client, email, f"wrong {n}")
+        monkeypatch.setattr("routes.auth.client_address", lambda _: "1.1.1.1")
+        login = await _log_in(client, email, factories.PASSWORD)
+        assert login.status_code == 200
+
+    async def test_guessing_from_many_addresses_is_limited(
+        self, client: Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(attempts, "_SLOWEST_SECONDS", 0.0)
+        monkeypatch.setattr(attempts, "_LIMIT_BY_SUBJECT", 15)
+        email = (await factories.member()).user.email
+        statuses = []
+        for n in range(18):
+            monkeypatch.setattr(
+                "routes.auth.client_address", lambda _, n=n: f"10.0.0.{n}"
+            )
+            response = await _log_in(client, email, "wrong password")
+            statuses.append(response.status_code)
+        assert statuses == [401] * 15 + [429] * 3
+
     async def test_racing_failures_are_all_counted(
         self, client: Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -232,6 +260,9 @@ class TestAccessToken:
             f"{header}.{claims}",
             "",
             "x.y.z",
+            # Header and claims that nest too deep to be read.
+            f"{'W1tb' * 200}.e30.AAAA",
+            f"{'W1tb' * 10_000}.e30.AAAA",
         ):
             assert not await _is_signed_in(client, forged)
 
@@ -386,7 +417,7 @@ class TestLogins:
             headers={"User-Agent": "a phone"},
         )
         response = await client.get("/v1/auth/logins", auth=member)
-        logins = response.json()
+        logins = response.json()["items"]
         assert [(login["client"], login["current"]) for login in logins] == [
             ("a phone", False),
             ("test", True),

@@ -47,10 +47,10 @@ class TestProblems:
         monkeypatch: pytest.MonkeyPatch,
         fault_log: pytest.LogCaptureFixture,
     ) -> None:
-        async def fail(_user_id: str) -> None:
+        async def fail(_user_id: str, **_: object) -> None:
             raise RuntimeError("the inside story")
 
-        monkeypatch.setattr(users, "get_public_user", fail)
+        monkeypatch.setattr(users, "show_user", fail)
         response = await lenient.get(f"/v1/users/{new_id()}")
         assert_problem(response, 500, "internal-error")
         assert "inside story" not in response.text
@@ -62,10 +62,10 @@ class TestProblems:
         monkeypatch: pytest.MonkeyPatch,
         fault_log: pytest.LogCaptureFixture,
     ) -> None:
-        async def fail(_user_id: str) -> None:
+        async def fail(_user_id: str, **_: object) -> None:
             raise ServerSelectionTimeoutError("mongo.internal:27017 refused")
 
-        monkeypatch.setattr(users, "get_public_user", fail)
+        monkeypatch.setattr(users, "show_user", fail)
         response = await client.get(f"/v1/users/{new_id()}")
         assert_problem(response, 503, "database-unavailable")
         assert response.headers["retry-after"] == "2"
@@ -139,6 +139,12 @@ class TestBodies:
         )
         assert_problem(response, 422, "invalid-request")
 
+    async def test_garbage_gets_a_short_answer(self, client: Client) -> None:
+        body = {f"field{n}": n for n in range(50_000)}
+        response = await client.post("/v1/users", json=body)
+        problem = assert_problem(response, 422, "invalid-request")
+        assert len(problem["errors"]) == 20
+
     async def test_too_large(self, client: Client) -> None:
         body = factories.registration(first_name="x" * MAX_BODY_BYTES)
         response = await client.post("/v1/users", json=body)
@@ -196,6 +202,20 @@ class TestEntityTags:
 
     async def test_problems_have_none(self, client: Client) -> None:
         assert "etag" not in (await client.get("/v2")).headers
+
+
+class TestHead:
+    async def test_is_get_without_the_body(self, client: Client) -> None:
+        event = await factories.event()
+        path = f"/v1/events/{event.id}"
+        head, get = await client.head(path), await client.get(path)
+        assert head.status_code == 200
+        assert head.content == b""
+        for name in ("etag", "content-length", "content-type"):
+            assert head.headers[name] == get.headers[name]
+
+    async def test_no_redirects(self, client: Client) -> None:
+        assert_problem(await client.get("/v1/events/"), 404, "not-found")
 
 
 class TestService:

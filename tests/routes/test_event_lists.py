@@ -1,6 +1,8 @@
 """Lists of events, against what plain Python makes of the same events."""
 
 import asyncio
+import base64
+import json
 import math
 import unicodedata
 from collections.abc import Callable
@@ -323,6 +325,9 @@ class TestExamples:
             ("東京編程馬拉松", "馬拉松"),
             ("ワークショップ", "ワーク"),
             ("กรุงเทพ", "เทพ"),
+            ("किताब मेला", "मेला किता"),
+            ("𝐇𝐞𝐥𝐥𝐨 ℌ", "hello h"),
+            ("שָׁלוֹם", "שלום"),
             ("O'Neil's R&D 3.0", "neil 3"),
             ("one", "one one one"),
         ],
@@ -334,6 +339,40 @@ class TestExamples:
         await factories.event(title="Other", description="", location=None)
         response = await client.get("/v1/events", params={"q": q})
         assert [item["id"] for item in response.json()["items"]] == [event.id]
+
+    @pytest.mark.parametrize(
+        ("title", "q"),
+        [
+            ("東の都と京の話", "京都"),
+            ("किताब मेला", "ताक"),
+            ("हिन्दी", "नद"),
+            ("NumPy", "umpy"),
+            ("3.11", "3.12"),
+        ],
+    )
+    async def test_other_words(
+        self, client: Client, title: str, q: str
+    ) -> None:
+        await factories.event(title=title, description="", location=None)
+        response = await client.get("/v1/events", params={"q": q})
+        assert response.json()["items"] == []
+
+    async def test_far_ends_of_time(self, client: Client) -> None:
+        """A guess does not lead out of the calendar."""
+        for _ in range(2):
+            await factories.event()
+        for sort, bound in (
+            ("-starts_at", {"starts_before": "0001-01-01T00:00:00Z"}),
+            ("starts_at", {"starts_after": "9999-12-31T23:59:59Z"}),
+        ):
+            params: dict[str, Any] = {
+                "sort": sort,
+                "limit": 1,
+                "status": "upcoming",
+            }
+            await client.get("/v1/events", params=params)
+            response = await client.get("/v1/events", params=params | bound)
+            assert response.json()["items"] == []
 
     async def test_words_of_description_and_place(self, client: Client) -> None:
         long_text = " ".join(f"filler{n}" for n in range(900)) + " needle"
@@ -466,6 +505,10 @@ class TestInvalid:
             {"starts_after": "yesterday"},
             {"starts_after": "2031-05-01T00:00:00"},
             {"q": "x" * 201},
+            {"q": ""},
+            {"q": "!?"},
+            {"near": "1_0,2"},
+            {"near": "٣,٢"},
             {"radius": 5},
             {"mine": "perhaps"},
         ],
@@ -485,6 +528,29 @@ class TestInvalid:
         response = await client.get("/v1/events", params={"cursor": cursor})
         problem = assert_problem(response, 422, "invalid-request")
         assert problem["errors"][0]["loc"] == ["query", "cursor"]
+
+    @pytest.mark.parametrize(
+        "forged",
+        [
+            {"as_of_ms": -62135596800000},
+            {"as_of_ms": 10**18},
+            {"starts_at_ms": -(10**18)},
+            {"starts_at_ms": 253402300799999},
+            {"starts_at_ms": "0"},
+            {"last_id": {"$gt": ""}},
+            {"more": 1},
+        ],
+    )
+    async def test_forged_cursor(
+        self, client: Client, forged: dict[str, Any]
+    ) -> None:
+        for _ in range(2):
+            await factories.event()
+        first = await client.get("/v1/events", params={"limit": 1})
+        cursor = json.loads(base64.b64decode(first.json()["next_cursor"]))
+        text = base64.b64encode(json.dumps(cursor | forged).encode()).decode()
+        response = await client.get("/v1/events", params={"cursor": text})
+        assert_problem(response, 422, "invalid-request")
 
     async def test_cursor_of_another_list(self, client: Client) -> None:
         for _ in range(2):

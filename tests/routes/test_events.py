@@ -112,6 +112,12 @@ class TestCreate:
             ({"title": ""}, "title"),
             ({"title": "x" * 121}, "title"),
             ({"title": "a\x00b"}, "title"),
+            ({"title": "a\nb"}, "title"),
+            ({"title": "a\u202eb"}, "title"),
+            ({"links": ["http://exa\nmple.org"]}, "links"),
+            ({"links": ["https:example.org"]}, "links"),
+            ({"links": ["http:\\\\evil.org"]}, "links"),
+            ({"links": ['http://x/"><script>']}, "links"),
             ({"description": "x" * 10_001}, "description"),
             ({"starts_at": "2031-05-01T00:00:00"}, "starts_at"),
             ({"starts_at": "2031-05-01"}, "starts_at"),
@@ -299,8 +305,15 @@ class TestUpdate:
         assert_problem(
             await patch("two", "nonsense"), 412, "precondition-failed"
         )
-        assert (await patch("three", f'"x", {etag}, *')).status_code == 200
-        assert (await client.get(path)).json()["title"] == "three"
+        assert_problem(
+            await patch("2", f"{etag}, *"), 412, "precondition-failed"
+        )
+        present = (await client.get(path)).headers["etag"]
+        three = await patch("three", f'"x", {present}')
+        assert three.json()["title"] == "three"
+        # A change answers its tag, so that the next one needs no read.
+        assert (await patch("4", three.headers["etag"])).status_code == 200
+        assert (await patch("five", "*")).status_code == 200
 
     async def test_racing_editors_with_if_match(self, client: Client) -> None:
         """Each adds a link to what they read: none gets lost."""
@@ -351,6 +364,10 @@ class TestUpdate:
             {"ends_at": factories.at(HOUR)},
             {"starts_at": factories.at(timedelta(days=9))},
             {"starts_at": factories.at(timedelta(days=-400))},
+            {
+                "starts_at": "2001-05-01T10:00:00Z",
+                "ends_at": "2001-05-01T11:00:00Z",
+            },
             {"title": None},
             {"capacity": 0},
             {"status": "past"},
@@ -413,6 +430,18 @@ class TestUpdate:
         )
         asked = "approved" if role is Role.ADMIN else "pending"
         assert response.json()["approval"] == asked
+
+    async def test_an_admin_who_corrects_a_denied_one_decides_nothing(
+        self, client: Client
+    ) -> None:
+        admin = await factories.admin()
+        event = await factories.event(by=factories.actor())
+        path = f"/v1/events/{event.id}"
+        await client.post(f"{path}/deny", auth=admin)
+        nothing = await client.patch(path, json={}, auth=admin)
+        assert nothing.json()["approval"] == "denied"
+        change = await client.patch(path, json={"title": "x"}, auth=admin)
+        assert change.json()["approval"] == "pending"
 
     async def test_changing_a_denied_one_asks_again(
         self, client: Client

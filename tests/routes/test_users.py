@@ -11,6 +11,7 @@ from models.users import Role
 from tests import factories
 from tests.commands import counted
 from tests.problems import assert_problem
+from utils import logins
 
 Client = httpx.AsyncClient
 
@@ -49,6 +50,7 @@ class TestRegister:
             {"last_name": None},
             {"email": "ada"},
             {"email": "ada@localhost"},
+            {"email": "Ada <ada@example.org>"},
             {"email": {"$ne": ""}},
             {"password": "tiny pw"},
             {"password": "x" * 129},
@@ -155,6 +157,37 @@ class TestOwnAccount:
         old = await client.post("/v1/auth/login", data=form)
         assert_problem(old, 401, "bad-credentials")
 
+    async def test_of_two_changes_one_knows_the_password(
+        self, client: Client
+    ) -> None:
+        member = await factories.member()
+        responses = await asyncio.gather(
+            *(
+                client.patch(
+                    "/v1/users/me",
+                    json={
+                        "password": f"another long one {n}",
+                        "current_password": factories.PASSWORD,
+                    },
+                    auth=member,
+                )
+                for n in range(3)
+            )
+        )
+        statuses = sorted(response.status_code for response in responses)
+        assert statuses == [200, 403, 403]
+
+    async def test_passwords_are_taken_as_typed(self, client: Client) -> None:
+        """White space counts; how a keyboard composes an accent does not."""
+        member = await factories.member(password="  caf\u00e9 au lait  ")
+        for password, status in (
+            ("  cafe\u0301 au lait  ", 200),
+            ("caf\u00e9 au lait", 401),
+        ):
+            form = {"username": member.user.email, "password": password}
+            login = await client.post("/v1/auth/login", data=form)
+            assert login.status_code == status
+
     @pytest.mark.parametrize(
         "change", [{"email": "a@example.org"}, {"password": "a long new one"}]
     )
@@ -236,6 +269,21 @@ class TestPublicProfile:
         path = f"/v1/users/{member.user.id}"
         await client.patch(path, json={"disabled": True}, auth=admin)
         assert_problem(await client.get(path), 404, "user-not-found")
+
+    async def test_admins_see_and_match_the_whole(self, client: Client) -> None:
+        member, admin = await factories.member(), await factories.admin()
+        path = f"/v1/users/{member.user.id}"
+        read = await client.get(path, auth=admin)
+        assert read.json()["email"] == member.user.email
+        for status in (200, 412):
+            response = await client.patch(
+                path,
+                json={"disabled": True},
+                headers={"If-Match": read.headers["etag"]},
+                auth=admin,
+            )
+            assert response.status_code == status
+        assert (await client.get(path, auth=admin)).json()["disabled"]
 
 
 class TestAdministration:
@@ -319,6 +367,29 @@ class TestAdministration:
             f"/v1/users/{member.user.id}", json={"role": "admin"}, auth=member
         )
         assert_problem(response, 403, "forbidden")
+
+    async def test_racing_role_changes_agree_with_the_logins(
+        self, client: Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Promoted, demoted meanwhile, and the promotion told last."""
+        member, admin = await factories.member(), await factories.admin()
+        other = await factories.admin()
+        path = f"/v1/users/{member.user.id}"
+        tell = logins.change_role_of
+        demoted = False
+
+        async def tell_late(user_id: str, role: Role) -> None:
+            nonlocal demoted
+            if role is Role.ADMIN and not demoted:
+                demoted = True
+                await client.patch(path, json={"role": "member"}, auth=other)
+            await tell(user_id, role)
+
+        monkeypatch.setattr(logins, "change_role_of", tell_late)
+        await client.patch(path, json={"role": "admin"}, auth=admin)
+        stored = (await client.get(path, auth=admin)).json()["role"]
+        acts = await client.get("/v1/users", auth=member)
+        assert (stored, acts.status_code) == ("member", 403)
 
     async def test_login_that_races_with_disabling(
         self, client: Client

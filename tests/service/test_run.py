@@ -107,9 +107,7 @@ class TestStop:
             assert service.wait_for_end() == 0
 
     @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
-    def test_end_the_master(
-        self, own: Service, signum: signal.Signals
-    ) -> None:
+    def test_end_the_master(self, own: Service, signum: signal.Signals) -> None:
         """The way of systemd and Docker; idle connections delay nothing."""
         with (
             own as service,
