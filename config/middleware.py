@@ -145,7 +145,7 @@ class EntityTags:
         async def send_tagged(message: Message) -> None:
             nonlocal start
             if message["type"] == "http.response.start":
-                if message["status"] == 200:
+                if message["status"] == 200 and _has_length(message):
                     start = message
                 else:
                     await send(message)
@@ -165,6 +165,11 @@ def _request_id(scope: Scope) -> str:
         if name == b"x-request-id" and _SANE_REQUEST_ID.fullmatch(value):
             return str(value.decode())
     return secrets.token_hex(16)
+
+
+def _has_length(start: Message) -> bool:
+    # A stream has none: its headers must not wait for its first piece.
+    return any(name == b"content-length" for name, _ in start["headers"])
 
 
 def _content_length(scope: Scope) -> int:

@@ -11,8 +11,9 @@ The body is the OAuth2 password form, with the e-mail as `username`. Send the
 expired, exchange the `refresh_token` at `POST /v1/auth/refresh`.
 
 An unknown e-mail and a wrong password answer alike. After a few failures the
-answers slow down; after ten from one address within a quarter of an hour they
-are refused with 429.""",
+answers slow down; after ten attempts from one address within a quarter of an
+hour that did not succeed, those under way included, they are refused with
+429.""",
     "response_description": "The tokens of the new login.",
 }
 

@@ -228,7 +228,7 @@ class BodyTooLargeError(MusterError):
     status = 413
     title = "Body too large"
     slug = "body-too-large"
-    hint = "The body is over the limit of 1048576 bytes."
+    hint = "The body is over the limit."
 
     def __init__(self, limit_bytes: int) -> None:
         super().__init__(

@@ -21,7 +21,7 @@ from utils import passwords
 _LONGEST_SECONDS = 0.1
 
 
-_SLEEP = time.sleep
+_sleep = time.sleep
 
 
 class _Auditor:
@@ -39,7 +39,7 @@ class _Auditor:
         """Stands for `time.sleep`, which Python 3.11 does not audit."""
         if self.waits is not None and threading.get_ident() == self.thread:
             self.waits.append("time.sleep")
-        _SLEEP(seconds)
+        _sleep(seconds)
 
     def _note(self, event: str, arguments: tuple[object, ...]) -> None:
         if self.waits is None or threading.get_ident() != self.thread:

@@ -1,0 +1,185 @@
+"""Each endpoint has a budget of round trips to the database.
+
+A listener counts the commands of real requests. What a lookup by a key costs
+the database stays small as well: the planner answers it by an index.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from config import db
+from config.main import settings
+from tests import factories
+from tests.commands import counted
+from tests.contract import operations
+
+Operation = tuple[str, str]
+
+# The most commands of a request that succeeds, as the operation's costliest
+# body asks for it. Where a caller signs in, the first reads their login.
+BUDGETS: dict[Operation, int] = {
+    ("GET", "/"): 0,
+    # The attempt is counted first, by source and by subject: 4. Then the
+    # member is read, the attempt taken back (2), the login written, and the
+    # member read again, in case that the account was just disabled.
+    ("POST", "/v1/auth/login"): 9,
+    # A login is read and rotated; its access token is not asked for.
+    ("POST", "/v1/auth/refresh"): 2,
+    ("POST", "/v1/auth/logout"): 2,
+    # What is revoked is found first, so that one login can be left out.
+    ("POST", "/v1/auth/logout-all"): 3,
+    ("GET", "/v1/auth/validate"): 1,
+    ("GET", "/v1/auth/logins"): 2,
+    # The login is read first: it must be the caller's own.
+    ("DELETE", "/v1/auth/logins/{login_id}"): 3,
+    ("POST", "/v1/users"): 1,
+    ("GET", "/v1/users"): 2,
+    ("GET", "/v1/users/me"): 2,
+    # A password is confirmed like a log-in's (7), the member read and
+    # replaced (2), and all other logins are found and ended (2).
+    ("PATCH", "/v1/users/me"): 12,
+    ("GET", "/v1/users/{user_id}"): 2,
+    # The member is read and replaced (2), the logins found and ended (2), and
+    # given the role; the last read sees whether another admin was faster.
+    ("PATCH", "/v1/users/{user_id}"): 7,
+    ("POST", "/v1/events"): 2,
+    # One query where the guess of how far a page reaches holds; one that
+    # falls short is followed by a second, see utils/event_pages.py.
+    ("GET", "/v1/events"): 2,
+    ("GET", "/v1/events/queue"): 2,
+    ("GET", "/v1/events/{event_id}"): 2,
+    # An event is changed as it was read: one read, one atomic write.
+    ("PATCH", "/v1/events/{event_id}"): 3,
+    ("POST", "/v1/events/{event_id}/cancel"): 3,
+    ("POST", "/v1/events/{event_id}/approve"): 3,
+    ("POST", "/v1/events/{event_id}/deny"): 3,
+    ("DELETE", "/v1/events/{event_id}"): 2,
+}
+
+# Reads that need no caller: they cost one less without.
+_ANONYMOUS: list[Operation] = [
+    ("GET", "/v1/events"),
+    ("GET", "/v1/events/{event_id}"),
+    ("GET", "/v1/users/{user_id}"),
+]
+
+# What a request holds besides its path; the caller is known to some.
+_ASKED: dict[Operation, Callable[[factories.Member], dict[str, Any]]] = {
+    ("POST", "/v1/auth/login"): lambda caller: {
+        "data": {
+            "username": caller.user.email,
+            "password": factories.PASSWORD,
+        }
+    },
+    ("POST", "/v1/auth/refresh"): lambda caller: {
+        "json": {"refresh_token": caller.tokens.refresh_token}
+    },
+    ("POST", "/v1/users"): lambda _: {"json": factories.registration()},
+    ("PATCH", "/v1/users/me"): lambda _: {
+        "json": {
+            "email": factories.registration()["email"],
+            "password": "another long one",
+            "current_password": factories.PASSWORD,
+        }
+    },
+    ("PATCH", "/v1/users/{user_id}"): lambda _: {
+        "json": {"role": "admin", "disabled": True}
+    },
+    ("POST", "/v1/events"): lambda _: {"json": factories.event_body()},
+    ("PATCH", "/v1/events/{event_id}"): lambda _: {
+        "json": factories.event_body(title="NumPy for all")
+    },
+    ("POST", "/v1/events/{event_id}/deny"): lambda _: {
+        "json": {"reason": "Please name the venue."}
+    },
+}
+
+# Each has an index that selects by it, with the collection that it reads.
+_LOOKUPS: list[tuple[str, db.Document]] = [
+    ("logins", {"refresh_hash": "x"}),
+    ("users", {"email_key": "x"}),
+    ("users", {"revision": "x"}),
+    ("events", {"revision": "x"}),
+    ("events", {"creator_id": "x"}),
+    ("events", {"lookup.listed": True, "lookup.terms": "wo"}),
+    ("events", {"lookup.listed": True, "lookup.cells": {"$in": ["0.1:1:1"]}}),
+    ("events", {"lookup.listed": True, "tags": {"$in": ["food"]}}),
+    ("events", {"lookup.listed": True, "lookup.weeks": {"$in": [1]}}),
+]
+
+
+async def _cost(
+    client: httpx.AsyncClient, operation: Operation, *, signed_in: bool
+) -> list[str]:
+    """The commands of one successful request; an admin may make them all."""
+    method, template = operation
+    caller, other = await factories.admin(), await factories.member()
+    path = template.format(
+        login_id=caller.actor.login_id,
+        user_id=other.user.id,
+        event_id=await _event_id(other, signed_in),
+    )
+    asked = _ASKED[operation](caller) if operation in _ASKED else {}
+    # A list guesses from the last one, maybe another test's; a page that was
+    # not full makes it forget.
+    await client.get("/v1/events")
+    auth = caller if signed_in else None
+    with counted() as commands:
+        response = await client.request(method, path, auth=auth, **asked)
+    assert response.is_success, response.text
+    return commands
+
+
+async def _event_id(creator: factories.Member, pending: bool) -> str:
+    """An event that an admin can do everything with, or one for everybody."""
+    by = creator.actor if pending else None
+    return (await factories.event(by)).id
+
+
+async def _plan(collection: str, condition: db.Document) -> str:
+    """How the database would find what fulfils `condition`."""
+    creator = await factories.member()
+    await factories.event(creator.actor)
+    explained = await db.get_client()[settings.mongo_db_name].command(
+        "explain", {"find": collection, "filter": condition}
+    )
+    return str(explained["queryPlanner"]["winningPlan"])
+
+
+class TestBudgets:
+    def test_every_operation_has_one(self) -> None:
+        assert set(BUDGETS) == set(operations())
+
+    def test_only_operations_are_asked_for(self) -> None:
+        assert {*_ASKED, *_ANONYMOUS} <= set(BUDGETS)
+
+    @pytest.mark.parametrize("method, path", sorted(operations()))
+    async def test_is_kept(
+        self, client: httpx.AsyncClient, method: str, path: str
+    ) -> None:
+        commands = await _cost(client, (method, path), signed_in=True)
+        assert len(commands) <= BUDGETS[method, path], commands
+
+    @pytest.mark.parametrize("method, path", _ANONYMOUS)
+    async def test_is_one_less_for_nobody(
+        self, client: httpx.AsyncClient, method: str, path: str
+    ) -> None:
+        commands = await _cost(client, (method, path), signed_in=False)
+        assert len(commands) < BUDGETS[method, path], commands
+
+
+@pytest.mark.usefixtures("database")
+class TestPlans:
+    @pytest.mark.parametrize("collection, condition", _LOOKUPS, ids=str)
+    async def test_a_lookup_uses_an_index(
+        self, collection: str, condition: db.Document
+    ) -> None:
+        plan = await _plan(collection, condition)
+        assert "IXSCAN" in plan
+        assert "COLLSCAN" not in plan
+
+    async def test_a_scan_would_be_seen(self) -> None:
+        assert "COLLSCAN" in await _plan("events", {"title": "x"})
