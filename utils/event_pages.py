@@ -45,9 +45,6 @@ INDEXES: Final = [
     ),
 ]
 
-# What a document keeps to be found by is of no use to its reader.
-WITHOUT_LOOKUP: Final = {"lookup": 0}
-
 _WEEK_MILLISECONDS: Final = 7 * 24 * 3600 * 1000
 _MILLISECOND: Final = timedelta(milliseconds=1)
 _ACTIVE: Final = {Status.UPCOMING, Status.ONGOING}
@@ -394,7 +391,7 @@ async def _find(
     pipeline += [
         {"$sort": walk.sort_keys()},
         {"$limit": walk.query.limit + 1 - have},
-        {"$project": WITHOUT_LOOKUP},
+        {"$project": paging.WITHOUT_LOOKUP},
     ]
     return await (await events.aggregate(pipeline)).to_list()
 

@@ -50,21 +50,13 @@ INDEXES: Final = [
 _OVER: Final = "an event that is over can't be published"
 
 
-class _QueueCursor(paging.Cursor):
-    """The queue is worked off in the order of publishing."""
-
-    created_at_ms: int
-
-
 async def get_event(event_id: str, *, actor: Actor | None) -> Event:
     """The event with this id, if the caller may see it.
 
     Raises:
         EventNotFoundError: there is none, or it is not open to the caller.
     """
-    document = await db.find_by_id(
-        COLLECTION, event_id, event_pages.WITHOUT_LOOKUP
-    )
+    document = await db.find_by_id(COLLECTION, event_id, paging.WITHOUT_LOOKUP)
     if document is None:
         raise EventNotFoundError(event_id)
     event = Event.from_document(document)
@@ -118,39 +110,14 @@ async def list_queue(query: PageQuery) -> Page[EventRead]:
     Raises:
         InvalidRequestError: the cursor is malformed.
     """
-    asked = paging.fingerprint(query, "queue")
-    conditions: db.Document = {
-        "cancelled_at": None,
-        "ends_at": {"$gt": utc_now()},
-    }
-    if query.cursor is not None:
-        last = paging.decode(_QueueCursor, query.cursor, query=asked)
-        conditions |= paging.after(
-            "created_at",
-            paging.from_milliseconds(last.created_at_ms),
-            last.last_id,
-        )
-    documents = await (
-        await db.collection(COLLECTION).aggregate(
-            [
-                {"$match": {"approval": Approval.PENDING}},
-                {"$match": conditions},
-                {"$sort": {"created_at": db.ASCENDING, "_id": db.ASCENDING}},
-                {"$limit": query.limit + 1},
-                {"$project": event_pages.WITHOUT_LOOKUP},
-            ]
-        )
-    ).to_list()
-    events = [Event.from_document(document) for document in documents]
-    return paging.page_of(
-        events,
-        limit=query.limit,
-        show=EventRead.of,
-        cursor_of=lambda event: _QueueCursor(
-            query=asked,
-            last_id=event.id,
-            created_at_ms=paging.to_milliseconds(event.created_at),
-        ),
+    return await paging.page_by_time(
+        db.collection(COLLECTION),
+        query,
+        asked=paging.fingerprint(query, "queue"),
+        key="created_at",
+        select={"approval": Approval.PENDING},
+        where=[{"cancelled_at": None, "ends_at": {"$gt": utc_now()}}],
+        show=lambda document: EventRead.of(Event.from_document(document)),
     )
 
 

@@ -34,12 +34,6 @@ INDEXES: Final = [
 _CLIENT_LENGTH: Final = 200
 
 
-class _LoginCursor(paging.Cursor):
-    """Logins are listed by their last use, the latest first."""
-
-    used_at_ms: int
-
-
 async def authenticate(access_token: str) -> Actor:
     """Who sent this access token; one read, so that a log-out counts at once.
 
@@ -62,37 +56,16 @@ async def list_logins(query: PageQuery, *, actor: Actor) -> Page[LoginRead]:
     Raises:
         InvalidRequestError: the cursor is malformed.
     """
-    asked = paging.fingerprint(query, actor.user_id)
-    conditions: db.Document = {
-        "revoked_at": None,
-        "expires_at": {"$gt": utc_now()},
-    }
-    if query.cursor is not None:
-        last = paging.decode(_LoginCursor, query.cursor, query=asked)
-        conditions |= paging.after(
-            "used_at",
-            paging.from_milliseconds(last.used_at_ms),
-            last.last_id,
-            descending=True,
-        )
-    documents = await (
-        await db.collection(COLLECTION).aggregate(
-            [
-                {"$match": {"user_id": actor.user_id}},
-                {"$match": conditions},
-                {"$sort": {"used_at": db.DESCENDING, "_id": db.DESCENDING}},
-                {"$limit": query.limit + 1},
-            ]
-        )
-    ).to_list()
-    return paging.page_of(
-        [Login.from_document(document) for document in documents],
-        limit=query.limit,
-        show=lambda login: LoginRead.of(login, actor=actor),
-        cursor_of=lambda login: _LoginCursor(
-            query=asked,
-            last_id=login.id,
-            used_at_ms=paging.to_milliseconds(login.used_at),
+    return await paging.page_by_time(
+        db.collection(COLLECTION),
+        query,
+        asked=paging.fingerprint(query, actor.user_id),
+        key="used_at",
+        descending=True,
+        select={"user_id": actor.user_id},
+        where=[{"revoked_at": None, "expires_at": {"$gt": utc_now()}}],
+        show=lambda document: LoginRead.of(
+            Login.from_document(document), actor=actor
         ),
     )
 

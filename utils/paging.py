@@ -12,8 +12,12 @@ from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from config import db
 from models.base import Page, PageQuery
 from models.exceptions import InvalidRequestError
+
+# What a document keeps to be found by is of no use to its reader.
+WITHOUT_LOOKUP: Final = {"lookup": 0}
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
@@ -31,6 +35,16 @@ class Cursor(BaseModel):
 
     query: str
     last_id: str
+
+
+class TimeCursor(Cursor):
+    """Where a list stands that is sorted by a time.
+
+    Attributes:
+        at_ms: the time of the last item, milliseconds since 1970.
+    """
+
+    at_ms: int
 
 
 Stored = TypeVar("Stored")
@@ -85,6 +99,57 @@ def after(
             {key: value, "_id": {later: last_id}},
         ]
     }
+
+
+async def page_by_time(
+    collection: db.Collection,
+    query: PageQuery,
+    *,
+    asked: str,
+    key: str,
+    select: db.Document,
+    where: Sequence[db.Document] = (),
+    show: Callable[[db.Document], Shown],
+    descending: bool = False,
+) -> Page[Shown]:
+    """A page of documents in the order of a time that they keep.
+
+    Args:
+        collection: the owner's collection.
+        query: which page.
+        asked: fingerprint of the query.
+        key: the field of the time.
+        select: one selective clause on an index.
+        where: what else a document must fulfil.
+        show: what is shown of a document.
+        descending: the latest first.
+
+    Raises:
+        InvalidRequestError: the cursor is malformed or of another query.
+    """
+    conditions = list(where)
+    if query.cursor is not None:
+        last = decode(TimeCursor, query.cursor, query=asked)
+        time = from_milliseconds(last.at_ms)
+        conditions.append(after(key, time, last.last_id, descending=descending))
+    direction = db.DESCENDING if descending else db.ASCENDING
+    pipeline: list[db.Document] = [
+        {"$match": select},
+        {"$match": {"$and": conditions} if conditions else {}},
+        {"$sort": {key: direction, "_id": direction}},
+        {"$limit": query.limit + 1},
+        {"$project": WITHOUT_LOOKUP},
+    ]
+    return page_of(
+        await (await collection.aggregate(pipeline)).to_list(),
+        limit=query.limit,
+        show=show,
+        cursor_of=lambda document: TimeCursor(
+            query=asked,
+            last_id=document["_id"],
+            at_ms=to_milliseconds(document[key]),
+        ),
+    )
 
 
 def page_of(

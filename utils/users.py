@@ -46,12 +46,6 @@ INDEXES: Final = [
 ]
 
 
-class _UserCursor(paging.Cursor):
-    """Members are listed in the order in which they registered."""
-
-    created_at_ms: int
-
-
 async def get_user(user_id: str) -> User:
     """The member with this id.
 
@@ -90,34 +84,19 @@ async def find_user_by_email(email: str) -> User | None:
 
 async def list_users(query: UserQuery) -> Page[PrivateUser]:
     """A page of members, those first who registered first."""
-    asked = paging.fingerprint(query)
     search.require_word(query.q)
     term = search.best_term(query.q or "")
-    conditions = search.prefix_conditions(query.q or "")
-    if query.cursor is not None:
-        conditions.append(_after(query.cursor, asked))
-    selective: dict[str, Any] = {} if term is None else {"lookup.terms": term}
+    select: db.Document = {} if term is None else {"lookup.terms": term}
     if query.role is not None:
-        selective["role"] = query.role
-    documents = await (
-        await db.collection(COLLECTION).aggregate(
-            [
-                {"$match": selective},
-                {"$match": {"$and": conditions} if conditions else {}},
-                {"$sort": {"created_at": db.ASCENDING, "_id": db.ASCENDING}},
-                {"$limit": query.limit + 1},
-            ]
-        )
-    ).to_list()
-    return paging.page_of(
-        [User.from_document(document) for document in documents],
-        limit=query.limit,
-        show=PrivateUser.of,
-        cursor_of=lambda user: _UserCursor(
-            query=asked,
-            last_id=user.id,
-            created_at_ms=paging.to_milliseconds(user.created_at),
-        ),
+        select["role"] = query.role
+    return await paging.page_by_time(
+        db.collection(COLLECTION),
+        query,
+        asked=paging.fingerprint(query),
+        key="created_at",
+        select=select,
+        where=search.prefix_conditions(query.q or ""),
+        show=lambda document: PrivateUser.of(User.from_document(document)),
     )
 
 
@@ -282,10 +261,3 @@ def _to_document(user: User) -> db.Document:
             user.first_name, user.last_name, name, domain
         ),
     }
-
-
-def _after(cursor: str, asked: str) -> db.Document:
-    last = paging.decode(_UserCursor, cursor, query=asked)
-    return paging.after(
-        "created_at", paging.from_milliseconds(last.created_at_ms), last.last_id
-    )
