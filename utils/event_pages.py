@@ -1,22 +1,18 @@
 """Event pages: the queries behind a list of events.
 
-Owns no collection: `utils/events.py` passes its own. May call: geo, paging,
-search. Every query begins with one selective clause on an index (equality, a
-few values, or equality and a bounded range), and decides the rest afterwards:
-that shape is fast on MongoDB and on the embedded database alike. A list that
-is open at one end first asks for about as much as the last one needed.
+Owns no collection: `utils/events.py` passes its own. May call: event_walks,
+geo, paging, search. Every query begins with one selective clause on an index
+(equality, a few values, or equality and a bounded range), and decides the rest
+afterwards: that shape is fast on MongoDB and on the embedded database alike. A
+list that is open at one end first asks for about as much as the last one needed.
 """
 
 import math
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from functools import cached_property
+from datetime import datetime, timedelta
 from typing import Final
 
-from pydantic import Field
-
 from config import db
-from models.base import Page, utc_now
+from models.base import Page
 from models.events import (
     MAX_DURATION,
     Approval,
@@ -24,9 +20,8 @@ from models.events import (
     EventFound,
     EventQuery,
     Sort,
-    Status,
 )
-from utils import geo, paging, search
+from utils import event_walks, geo, paging, search
 
 # Every list sorts by the last two, within what the first ones select.
 _BY_START: Final = [("starts_at", db.ASCENDING), ("_id", db.ASCENDING)]
@@ -46,36 +41,12 @@ INDEXES: Final = [
 ]
 
 _WEEK_MILLISECONDS: Final = 7 * 24 * 3600 * 1000
-_MILLISECOND: Final = timedelta(milliseconds=1)
-_ACTIVE: Final = {Status.UPCOMING, Status.ONGOING}
-
 # The shortest guesses of how far a page reaches.
 _MIN_SPAN_SECONDS: Final = 24 * 3600.0
 _MIN_RADIUS_KM: Final = 5.0
 
 # A guess that reaches farther saves nothing against asking for all.
 _MAX_SPAN_SECONDS: Final = MAX_DURATION.total_seconds()
-
-
-# The first and the last moment that a guess may be counted from: whatever a
-# forged cursor says, it stays a time.
-_FIRST_MS: Final = paging.to_milliseconds(datetime(1, 1, 1, tzinfo=UTC))
-_LAST_MS: Final = paging.to_milliseconds(datetime(9999, 12, 31, tzinfo=UTC))
-
-
-class EventCursor(paging.Cursor):
-    """Where a walk through events stands.
-
-    Attributes:
-        as_of_ms: when the walk began, the time that decides what is upcoming;
-            else an event that starts meanwhile would leave the walk's pages.
-        starts_at_ms: start of the last event, milliseconds since 1970.
-        chord_squared: squared chord to the last event, where sorted by it.
-    """
-
-    as_of_ms: int = Field(ge=0, le=_LAST_MS)
-    starts_at_ms: int = Field(ge=_FIRST_MS, le=_LAST_MS)
-    chord_squared: float | None
 
 
 class _Pace:
@@ -101,135 +72,6 @@ class _Pace:
 
 
 _PACE: Final = _Pace()
-
-
-@dataclass(frozen=True)
-class _Walk:
-    """One walk through the events that fit a query."""
-
-    query: EventQuery
-    owner: str | None
-    as_of: datetime
-    cursor: EventCursor | None
-    asked: str
-
-    @cached_property
-    def kind(self) -> str:
-        """What walks have in common that reach about as far."""
-        if self.owner is not None:
-            index = "mine"
-        elif self.query.near is not None:
-            index = "near"
-        elif search.best_term(self.query.q or "") is not None:
-            index = "terms"
-        else:
-            index = "tags" if self.query.tag else "listed"
-        return f"{index} {self.query.order} {sorted(self.statuses)}"
-
-    def select(self, circle_km: float | None = None) -> db.Document:
-        """The selective clause that the walk's index answers."""
-        if self.owner is not None:
-            return {"creator_id": self.owner}
-        listed: db.Document = {"lookup.listed": True}
-        center, term = self.query.center, search.best_term(self.query.q or "")
-        if center is not None and circle_km is not None:
-            cells = geo.covering_cells(center, circle_km)
-            return {**listed, "lookup.cells": {"$in": cells}}
-        if term is not None:
-            return {**listed, "lookup.terms": term}
-        if self.query.tag:
-            return {**listed, "tags": {"$in": self.query.tag}}
-        return listed
-
-    def sort_keys(self) -> dict[str, int]:
-        """The order of the walk, total by the id."""
-        direction = db.DESCENDING if self.descending else db.ASCENDING
-        if self.query.order is Sort.DISTANCE:
-            return {"chord": direction, "_id": direction}
-        return {"starts_at": direction, "_id": direction}
-
-    @property
-    def descending(self) -> bool:
-        return self.query.order is Sort.STARTS_AT_DESCENDING
-
-    @cached_property
-    def statuses(self) -> set[Status]:
-        return set(self.query.status) or set(Status)
-
-    def earliest(self) -> datetime | None:
-        """No event of the walk starts before; None when unknown."""
-        bounds = [self.query.starts_after]
-        if self.statuses == {Status.UPCOMING}:
-            bounds.append(self.as_of)
-        elif self.statuses <= _ACTIVE:
-            bounds.append(self.as_of - MAX_DURATION)
-        if self.cursor is not None and self.query.order is Sort.STARTS_AT:
-            bounds.append(paging.from_milliseconds(self.cursor.starts_at_ms))
-        return max((time for time in bounds if time), default=None)
-
-    def end(self) -> datetime | None:
-        """All events of the walk start before; None when unknown.
-
-        Never "at or before": on a compound index the embedded server leaves
-        out what is equal to an upper bound.
-        """
-        bounds = [self.query.starts_before]
-        if self.statuses <= {Status.PAST, Status.ONGOING}:
-            bounds.append(self.as_of + _MILLISECOND)
-        if self.cursor is not None and self.descending:
-            last = paging.from_milliseconds(self.cursor.starts_at_ms)
-            bounds.append(last + _MILLISECOND)
-        return min((time for time in bounds if time), default=None)
-
-    def origin(self) -> datetime | None:
-        """Where the rest of the walk begins, in its order; None if unknown."""
-        if self.descending:
-            return self.end()
-        first = self.earliest()
-        if first is None or not self.statuses <= _ACTIVE:
-            return first
-        return max(first, self.as_of)
-
-    def may_be_ongoing(self) -> bool:
-        """Whether what is left can hold events that began before `as_of`."""
-        first = self.earliest()
-        return (
-            self.statuses <= _ACTIVE
-            and first is not None
-            and first < self.as_of
-        )
-
-    def conditions(self) -> list[db.Document]:
-        """All that an event must fulfil, whatever index found it."""
-        query = self.query
-        conditions = search.prefix_conditions(query.q or "")
-        if self.statuses != set(Status):
-            conditions.append(
-                {
-                    "$or": [
-                        _status_condition(s, self.as_of) for s in self.statuses
-                    ]
-                }
-            )
-        if query.starts_after is not None:
-            conditions.append({"starts_at": {"$gte": query.starts_after}})
-        if query.starts_before is not None:
-            conditions.append({"starts_at": {"$lt": query.starts_before}})
-        if query.tag:
-            conditions.append({"tags": {"$in": query.tag}})
-        if self.cursor is not None:
-            conditions.append(self._after(self.cursor))
-        return conditions
-
-    def _after(self, cursor: EventCursor) -> db.Document:
-        if self.query.order is Sort.DISTANCE:
-            return paging.after("chord", cursor.chord_squared, cursor.last_id)
-        return paging.after(
-            "starts_at",
-            paging.from_milliseconds(cursor.starts_at_ms),
-            cursor.last_id,
-            descending=self.descending,
-        )
 
 
 def lookup_fields(event: Event) -> db.Document:
@@ -259,7 +101,7 @@ async def list_page(
     Raises:
         InvalidRequestError: the cursor is malformed or of another query.
     """
-    walk = _begin(query, owner)
+    walk = event_walks.begin(query, owner=owner)
     if query.order is Sort.DISTANCE:
         documents = await _nearest(events, walk)
     else:
@@ -268,7 +110,7 @@ async def list_page(
         documents,
         limit=query.limit,
         show=_show,
-        cursor_of=lambda document: EventCursor(
+        cursor_of=lambda document: event_walks.EventCursor(
             query=walk.asked,
             last_id=document["_id"],
             as_of_ms=paging.to_milliseconds(walk.as_of),
@@ -276,16 +118,6 @@ async def list_page(
             chord_squared=document.get("chord"),
         ),
     )
-
-
-def _begin(query: EventQuery, owner: str | None) -> _Walk:
-    asked = paging.fingerprint(query, owner or "")
-    search.require_word(query.q)
-    if query.cursor is None:
-        return _Walk(query, owner, utc_now(), None, asked)
-    cursor = paging.decode(EventCursor, query.cursor, query=asked)
-    as_of = paging.from_milliseconds(cursor.as_of_ms)
-    return _Walk(query, owner, as_of, cursor, asked)
 
 
 def _show(document: db.Document) -> EventFound:
@@ -296,7 +128,9 @@ def _show(document: db.Document) -> EventFound:
     return found
 
 
-async def _nearest(events: db.Collection, walk: _Walk) -> list[db.Document]:
+async def _nearest(
+    events: db.Collection, walk: event_walks.Walk
+) -> list[db.Document]:
     """The next events by distance: from a guessed circle, then from all."""
     radius = walk.query.radius_km
     guess = _PACE.guess(walk.kind, radius)
@@ -309,7 +143,9 @@ async def _nearest(events: db.Collection, walk: _Walk) -> list[db.Document]:
     return found
 
 
-async def _by_start(events: db.Collection, walk: _Walk) -> list[db.Document]:
+async def _by_start(
+    events: db.Collection, walk: event_walks.Walk
+) -> list[db.Document]:
     """The next events by start: from a guessed span, then from the rest."""
     if walk.query.near is not None:
         radius = walk.query.radius_km
@@ -323,7 +159,7 @@ async def _by_start(events: db.Collection, walk: _Walk) -> list[db.Document]:
     return found
 
 
-def _spans(walk: _Walk) -> list[db.Document]:
+def _spans(walk: event_walks.Walk) -> list[db.Document]:
     """First clauses that together select all that is left of the walk."""
     select, first, end = walk.select(), walk.earliest(), walk.end()
     edge = _guessed_edge(walk)
@@ -344,7 +180,7 @@ def _spans(walk: _Walk) -> list[db.Document]:
     return [lower, upper]
 
 
-def _guessed_edge(walk: _Walk) -> datetime | None:
+def _guessed_edge(walk: event_walks.Walk) -> datetime | None:
     origin = walk.origin()
     seconds = _PACE.guess(walk.kind, math.inf)
     if origin is None or seconds > _MAX_SPAN_SECONDS:
@@ -362,7 +198,7 @@ def _guessed_edge(walk: _Walk) -> datetime | None:
 
 async def _find(
     events: db.Collection,
-    walk: _Walk,
+    walk: event_walks.Walk,
     select: db.Document,
     circle_km: float | None = None,
     *,
@@ -396,13 +232,17 @@ async def _find(
     return await (await events.aggregate(pipeline)).to_list()
 
 
-def _distance_reached(walk: _Walk, found: list[db.Document]) -> float | None:
+def _distance_reached(
+    walk: event_walks.Walk, found: list[db.Document]
+) -> float | None:
     if len(found) <= walk.query.limit:
         return None
     return geo.km_of_chord_squared(found[-1]["chord"])
 
 
-def _seconds_reached(walk: _Walk, found: list[db.Document]) -> float | None:
+def _seconds_reached(
+    walk: event_walks.Walk, found: list[db.Document]
+) -> float | None:
     origin = walk.origin()
     if origin is None or len(found) <= walk.query.limit:
         return None
@@ -423,19 +263,3 @@ def _weeks(first: datetime, last: datetime) -> list[int]:
 
 def _week(time: datetime) -> int:
     return paging.to_milliseconds(time) // _WEEK_MILLISECONDS
-
-
-def _status_condition(status: Status, now: datetime) -> db.Document:
-    match status:
-        case Status.CANCELLED:
-            return {"cancelled_at": {"$ne": None}}
-        case Status.UPCOMING:
-            return {"cancelled_at": None, "starts_at": {"$gt": now}}
-        case Status.ONGOING:
-            return {
-                "cancelled_at": None,
-                "starts_at": {"$lte": now},
-                "ends_at": {"$gt": now},
-            }
-        case Status.PAST:
-            return {"cancelled_at": None, "ends_at": {"$lte": now}}

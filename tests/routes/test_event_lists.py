@@ -23,7 +23,7 @@ from tests import factories
 from tests.commands import counted
 from tests.factories import HOUR
 from tests.problems import assert_problem
-from utils import event_pages, events
+from utils import event_pages, event_walks, events
 
 Client = httpx.AsyncClient
 
@@ -401,7 +401,7 @@ class TestExamples:
             params["cursor"] = page["next_cursor"]
             # Meanwhile the next events start, one after the other.
             later += 3 * HOUR
-            monkeypatch.setattr(event_pages, "utc_now", lambda: later)
+            monkeypatch.setattr(event_walks, "utc_now", lambda: later)
         assert seen == [event.id for event in made]
 
     async def test_round_trips(self, client: Client) -> None:
