@@ -3,8 +3,9 @@
 Owns no collection: `utils/events.py` passes its own. May call: event_walks,
 geo, paging, search. Every query begins with one selective clause on an index
 (equality, a few values, or equality and a bounded range), and decides the rest
-afterwards: that shape is fast on MongoDB and on the embedded database alike. A
-list that is open at one end first asks for about as much as the last one needed.
+afterwards: that shape is fast on MongoDB and on the embedded database alike.
+A list that is open at one end first asks for about as much as the last one
+needed.
 """
 
 import math
