@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from models.base import ExtendedBaseModel, RequestModel, UtcTime, utc_now
 from models.users import GivenPassword, Role
@@ -93,8 +93,6 @@ class RefreshRequest(RequestModel):
 
 class LoginForm(RequestModel):
     """The OAuth2 password form, with the e-mail as username."""
-
-    model_config = ConfigDict(extra="forbid")
 
     username: str = Field(
         min_length=1,

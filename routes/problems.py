@@ -123,6 +123,19 @@ def install(app: FastAPI, routers: Sequence[APIRouter]) -> None:
         app.add_exception_handler(error, on_fault)
 
 
+def describe(schema: dict[str, Any]) -> dict[str, Any]:
+    """Adds the problem's own schema to an OpenAPI document."""
+    components = schema.setdefault("components", {}).setdefault("schemas", {})
+    problem = Problem.model_json_schema(
+        ref_template="#/components/schemas/{model}"
+    )
+    components.update(problem.pop("$defs"))
+    components["Problem"] = problem
+    for unused in ("HTTPValidationError", "ValidationError"):
+        components.pop(unused, None)
+    return schema
+
+
 async def on_fault(request: Request, error: Exception) -> Response:
     """The answer to any exception; the log gets what the answer hides."""
     problem = _problem_of(request, error)
@@ -251,16 +264,3 @@ def _example(error: type[MusterError]) -> dict[str, object]:
 
 def _first_line(error: Exception) -> str:
     return str(error).partition("\n")[0]
-
-
-def describe(schema: dict[str, Any]) -> dict[str, Any]:
-    """Adds the problem's own schema to an OpenAPI document."""
-    components = schema.setdefault("components", {}).setdefault("schemas", {})
-    problem = Problem.model_json_schema(
-        ref_template="#/components/schemas/{model}"
-    )
-    components.update(problem.pop("$defs"))
-    components["Problem"] = problem
-    for unused in ("HTTPValidationError", "ValidationError"):
-        components.pop(unused, None)
-    return schema

@@ -46,7 +46,6 @@ INDEXES: Final = [
     ),
 ]
 
-
 _OVER: Final = "an event that is over can't be published"
 
 

@@ -39,6 +39,14 @@ async def _is_signed_in(client: Client, access_token: str) -> bool:
     return response.status_code == 204
 
 
+@pytest.fixture(name="one_window")
+def _one_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No quarter of an hour ends, and begins to count anew, within a test."""
+    now = utc_now()
+    monkeypatch.setattr(attempts, "utc_now", lambda: now)
+    monkeypatch.setattr(attempts, "_SLOWEST_SECONDS", 0.0)
+
+
 class TestLogIn:
     async def test_gives_tokens_that_work(self, client: Client) -> None:
         member = await factories.member(email="ada@example.org")
@@ -105,10 +113,8 @@ class TestLogIn:
         response = await _log_in(client, member.user.email, factories.PASSWORD)
         assert_problem(response, 401, "bad-credentials")
 
-    async def test_too_many_failures(
-        self, client: Client, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(attempts, "_SLOWEST_SECONDS", 0.0)
+    @pytest.mark.usefixtures("one_window")
+    async def test_too_many_failures(self, client: Client) -> None:
         email = (await factories.member()).user.email
         for _ in range(10):
             failed = await _log_in(client, email, "wrong password")
@@ -119,11 +125,11 @@ class TestLogIn:
         assert 0 < seconds <= 15 * 60
         assert refused.headers["retry-after"] == str(seconds)
 
+    @pytest.mark.usefixtures("one_window")
     async def test_a_stranger_locks_nobody_out(
         self, client: Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """What one address does beyond its limit counts for that one only."""
-        monkeypatch.setattr(attempts, "_SLOWEST_SECONDS", 0.0)
         monkeypatch.setattr(attempts, "_LIMIT_BY_SUBJECT", 15)
         email = (await factories.member()).user.email
         for n in range(30):
@@ -132,10 +138,10 @@ class TestLogIn:
         login = await _log_in(client, email, factories.PASSWORD)
         assert login.status_code == 200
 
+    @pytest.mark.usefixtures("one_window")
     async def test_guessing_from_many_addresses_is_limited(
         self, client: Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(attempts, "_SLOWEST_SECONDS", 0.0)
         monkeypatch.setattr(attempts, "_LIMIT_BY_SUBJECT", 15)
         email = (await factories.member()).user.email
         statuses = []
@@ -147,10 +153,10 @@ class TestLogIn:
             statuses.append(response.status_code)
         assert statuses == [401] * 15 + [429] * 3
 
+    @pytest.mark.usefixtures("one_window")
     async def test_racing_failures_are_all_counted(
-        self, client: Client, monkeypatch: pytest.MonkeyPatch
+        self, client: Client
     ) -> None:
-        monkeypatch.setattr(attempts, "_SLOWEST_SECONDS", 0.0)
         email = (await factories.member()).user.email
         racing = [_log_in(client, email, f"wrong {n}") for n in range(30)]
         responses = await asyncio.gather(*racing)

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from models.base import new_id
+from models.base import new_id, utc_now
 from models.users import Role
 from tests import factories
 from tests.commands import counted
@@ -206,6 +206,8 @@ class TestOwnAccount:
     async def test_guessing_the_password_is_limited(
         self, client: Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        now = utc_now()
+        monkeypatch.setattr("utils.attempts.utc_now", lambda: now)
         monkeypatch.setattr("utils.attempts._SLOWEST_SECONDS", 0.0)
         member = await factories.member()
         body = {"email": "a@example.org", "current_password": "wrong"}
