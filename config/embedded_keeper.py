@@ -234,8 +234,8 @@ def _take_server_lock(folder: Folder) -> int:
 
 
 def _write_pid(lock: int) -> None:
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, str(os.getpid()).encode(), 0)
+    # One write of one length: a reader sees this pid or the one before.
+    os.pwrite(lock, f"{os.getpid():<10}\n".encode(), 0)
 
 
 def _sync(folder: Path) -> None:
