@@ -152,7 +152,8 @@ async def connected(
     configure(uri, name)
     try:
         try:
-            await get_client().admin.command("ping")
+            hello = await get_client().admin.command("hello")
+            _require_transactions(uri, hello)
             await create_indexes(indexes)
         except (PyMongoError, ValueError) as error:
             raise DatabaseStartError(_start_fault(uri, error)) from error
@@ -301,10 +302,17 @@ def _test_database() -> AsyncDatabase[Document]:
     return database
 
 
+def _require_transactions(uri: str, hello: Mapping[str, Any]) -> None:
+    # A replica set says its name, and the router of a cluster what it is.
+    if "setName" not in hello and hello.get("msg") != "isdbgrid":
+        raise DatabaseStartError(
+            f"the database at {_hosts(uri)} is a single server, which has no "
+            "transactions: start it with --replSet, and run rs.initiate() once"
+        )
+
+
 def _start_fault(uri: str, error: Exception) -> str:
-    # All before the last @ may be a password, slashes and all.
-    place = uri.partition("://")[2].rpartition("@")[2]
-    hosts = place.partition("/")[0]
+    hosts = _hosts(uri)
     if isinstance(error, UNAVAILABLE_ERRORS):
         return (
             f"the database at {hosts} does not answer: start it, or correct "
@@ -312,3 +320,9 @@ def _start_fault(uri: str, error: Exception) -> str:
         )
     reason = str(error).splitlines()[0]
     return f"the database at {hosts} refuses to serve Muster: {reason}"
+
+
+def _hosts(uri: str) -> str:
+    # All before the last @ may be a password, slashes and all.
+    place = uri.partition("://")[2].rpartition("@")[2]
+    return place.partition("/")[0]

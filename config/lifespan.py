@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, suppress
 
 from fastapi import FastAPI
 
-from config import db
+from config import db, transactions
 from config.embedded import EmbeddedDatabase, EmbeddedDatabaseError
 from config.settings import Settings
 
@@ -34,6 +34,8 @@ async def services(
         _database_uri(settings) as uri,
         db.connected(uri, settings.mongo_db_name, indexes),
     ):
+        transactions.keep_notes_in(settings.data_dir / "sessions")
+        await transactions.undo_the_dead()
         yield
 
 

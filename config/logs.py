@@ -1,18 +1,13 @@
 """Logging: one line an event, with the request that it belongs to."""
 
 import logging
-from contextvars import ContextVar
-from typing import Final
 
-# Set by the outermost middleware, read by every log line of that request.
-request_id_of_task: Final[ContextVar[str]] = ContextVar(
-    "request_id_of_task", default="-"
-)
+from config.origin import origin_of_task
 
 
 class _RequestIdFilter(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
-        record.request_id = request_id_of_task.get()
+        record.request_id = origin_of_task.get().request_id
         return True
 
 

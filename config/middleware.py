@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from config.etags import etag_of, etags_in
-from config.logs import request_id_of_task
+from config.origin import Origin, origin_of_task
 
 # Others may carry line breaks or escape sequences into logs and headers.
 _SANE_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
@@ -42,7 +42,7 @@ class RequestContext:
             return
         request_id = _request_id(scope)
         scope.setdefault("state", {})["request_id"] = request_id
-        request_id_of_task.set(request_id)
+        origin_of_task.set(Origin(request_id, _address(scope)))
         started = False
 
         async def send_named(message: Message) -> None:
@@ -165,6 +165,11 @@ def _request_id(scope: Scope) -> str:
         if name == b"x-request-id" and _SANE_REQUEST_ID.fullmatch(value):
             return str(value.decode())
     return secrets.token_hex(16)
+
+
+def _address(scope: Scope) -> str:
+    client = scope.get("client")
+    return client[0] if client else ""
 
 
 def _has_length(start: Message) -> bool:

@@ -119,7 +119,15 @@ class Rating(BaseModel):
 
 
 class Event(ExtendedBaseModel):
-    """An event as stored."""
+    """An event as stored.
+
+    Attributes:
+        rating_sum: sum of the feedback's ratings; sums stay exact.
+        arrivals: counts those who came to have a seat or to wait for one.
+        sequence: counts the changes that matter to calendars (RFC 5545).
+        import_key: what an imported event is known by; see `icalendar`.
+        revision: changes with every change.
+    """
 
     title: str
     description: str = ""
@@ -138,10 +146,24 @@ class Event(ExtendedBaseModel):
     denial_reason: str | None = None
     seats_taken: int = 0
     waitlisted: int = 0
-    rating: Rating = Rating()
+    arrivals: int = 0
+    rating_sum: int = 0
+    rating_count: int = 0
+    sequence: int = 0
+    import_key: str | None = None
     created_at: UtcTime = Field(default_factory=utc_now)
     updated_at: UtcTime = Field(default_factory=utc_now)
     revision: str
+
+    @property
+    def rating(self) -> Rating:
+        """What the feedback's ratings amount to."""
+        if self.rating_count == 0:
+            return Rating()
+        return Rating(
+            average=round(self.rating_sum / self.rating_count, 2),
+            count=self.rating_count,
+        )
 
     def status_at(self, now: datetime) -> Status:
         """Where the event is in its life at `now`."""
@@ -374,6 +396,7 @@ class EventRead(BaseModel):
         """What `event` looks like now."""
         return cls(
             **{name: getattr(event, name) for name in _COPIED},
+            rating=event.rating,
             status=event.status_at(utc_now()),
         )
 

@@ -118,8 +118,8 @@ async def cancel_event(event_id: EventId, actor: CurrentUser) -> EventRead:
     **docs.DELETE_EVENT,
     responses=admin_problems(EventNotFoundError),
 )
-async def delete_event(event_id: EventId, _actor: AdminUser) -> None:
-    await events.delete(event_id)
+async def delete_event(event_id: EventId, actor: AdminUser) -> None:
+    await events.delete(event_id, actor=actor)
 
 
 @router.post(

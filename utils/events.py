@@ -1,12 +1,14 @@
 """Events: publish, find, change, cancel, decide.
 
-Owns: `events`. Indexes: see INDEXES. May call: etags, event_pages, paging.
+Owns: `events`. Indexes: see INDEXES. May call: audit, etags, event_pages,
+mails, paging.
 """
 
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final
 
-from config import db
+from config import db, transactions
+from models.audit import AuditAction
 from models.base import Page, PageQuery, new_id, utc_now
 from models.events import (
     Approval,
@@ -30,7 +32,8 @@ from models.exceptions import (
     NotAuthenticatedError,
 )
 from models.logins import Actor
-from utils import etags, event_pages, paging
+from models.mails import Mail, MailKind
+from utils import audit, etags, event_pages, mails, paging
 
 COLLECTION: Final = "events"
 INDEXES: Final = [
@@ -46,6 +49,12 @@ INDEXES: Final = [
     ),
 ]
 
+_DECISIONS: Final = {
+    Approval.APPROVED: (AuditAction.EVENT_APPROVED, MailKind.EVENT_APPROVED),
+    Approval.DENIED: (AuditAction.EVENT_DENIED, MailKind.EVENT_DENIED),
+}
+# Changes of these concern those who wrote the event into their calendars.
+_CALENDAR_FIELDS: Final = ("starts_at", "ends_at", "location", "online_url")
 _OVER: Final = "an event that is over can't be published"
 
 
@@ -55,13 +64,31 @@ async def get_event(event_id: str, *, actor: Actor | None) -> Event:
     Raises:
         EventNotFoundError: there is none, or it is not open to the caller.
     """
+    event = await load_event(event_id)
+    if not is_open_to(event, actor=actor):
+        raise EventNotFoundError(event_id)
+    return event
+
+
+async def load_event(event_id: str) -> Event:
+    """The event with this id, for those who decide themselves who may see it.
+
+    Raises:
+        EventNotFoundError: there is none.
+    """
     document = await db.find_by_id(COLLECTION, event_id, paging.WITHOUT_LOOKUP)
     if document is None:
         raise EventNotFoundError(event_id)
-    event = Event.from_document(document)
-    if not _may_see(event, actor):
-        raise EventNotFoundError(event_id)
-    return event
+    return Event.from_document(document)
+
+
+def is_open_to(event: Event, *, actor: Actor | None) -> bool:
+    """Whether the caller may see an event without being invited to it."""
+    if event.public and event.approval is Approval.APPROVED:
+        return True
+    return actor is not None and (
+        actor.is_admin or actor.user_id == event.creator_id
+    )
 
 
 async def access_event_for_edit(event_id: str, *, actor: Actor) -> Event:
@@ -190,7 +217,14 @@ async def update_event(
         etags.require(EventRead.of(event), if_match)
         return _with_change(event, change, actor)
 
-    return await _change(event_id, changed, actor=actor)
+    async def work() -> Event:
+        before, event = await _change(event_id, changed, actor=actor)
+        if event.sequence > before.sequence:
+            await _tell_guests(MailKind.EVENT_CHANGED, event)
+        await _record_if_strange(AuditAction.EVENT_CHANGED, event, actor)
+        return event
+
+    return await transactions.run(work, turn=event_id)
 
 
 async def cancel(event_id: str, *, actor: Actor) -> Event:
@@ -200,22 +234,42 @@ async def cancel(event_id: str, *, actor: Actor) -> Event:
         EventNotFoundError, ForbiddenError, EventClosedError: see
             `access_event_for_edit`.
     """
-    return await _change(
-        event_id,
-        lambda event: event.model_copy(update={"cancelled_at": utc_now()}),
-        actor=actor,
-    )
+
+    def cancelled(event: Event) -> Event:
+        return event.model_copy(
+            update={
+                "cancelled_at": utc_now(),
+                "sequence": event.sequence + 1,
+            }
+        )
+
+    async def work() -> Event:
+        _, event = await _change(event_id, cancelled, actor=actor)
+        await _tell_guests(MailKind.EVENT_CANCELLED, event)
+        await _record_if_strange(AuditAction.EVENT_CANCELLED, event, actor)
+        return event
+
+    return await transactions.run(work, turn=event_id)
 
 
-async def delete(event_id: str) -> None:
+async def delete(event_id: str, *, actor: Actor) -> None:
     """Removes an event for good.
 
     Raises:
         EventNotFoundError: there is none.
     """
-    result = await db.collection(COLLECTION).delete_one({"_id": event_id})
-    if result.deleted_count == 0:
-        raise EventNotFoundError(event_id)
+
+    async def work() -> None:
+        result = await db.collection(COLLECTION).delete_one({"_id": event_id})
+        if result.deleted_count == 0:
+            raise EventNotFoundError(event_id)
+        await audit.record(
+            AuditAction.EVENT_DELETED,
+            actor_id=actor.user_id,
+            target_id=event_id,
+        )
+
+    await transactions.run(work)
 
 
 async def approve(event_id: str, *, actor: Actor) -> Event:
@@ -238,10 +292,31 @@ async def deny(event_id: str, *, reason: str | None, actor: Actor) -> Event:
     return await _decide(event_id, Approval.DENIED, reason, actor)
 
 
+async def count_guests(
+    event_id: str, *, going: int = 0, waiting: int = 0, arrived: int = 0
+) -> None:
+    """Adds to an event's counters of guests; part of a transaction."""
+    await _count(
+        event_id, seats_taken=going, waitlisted=waiting, arrivals=arrived
+    )
+
+
+async def count_rating(event_id: str, *, stars: int, ratings: int) -> None:
+    """Adds to the sum and the number of ratings; part of a transaction."""
+    await _count(event_id, rating_sum=stars, rating_count=ratings)
+
+
+async def _count(event_id: str, **numbers: int) -> None:
+    # The new revision makes a change that was read before begin again.
+    await db.collection(COLLECTION).update_one(
+        {"_id": event_id}, {"$inc": numbers, "$set": {"revision": new_id()}}
+    )
+
+
 async def _change(
     event_id: str, changed: Callable[[Event], Event], *, actor: Actor
-) -> Event:
-    """Replaces an event by what `changed` makes of it.
+) -> tuple[Event, Event]:
+    """Replaces an event by what `changed` makes of it; returns both.
 
     Atomic by the unique `revision`: the write meets an event only as it was
     read; when another change came first, all is checked again on the new
@@ -256,7 +331,7 @@ async def _change(
             {"revision": event.revision}, _to_document(new)
         )
         if result.matched_count == 1:
-            return new
+            return event, new
 
 
 async def _decide(
@@ -269,15 +344,47 @@ async def _decide(
             update={"approval": approval, "denial_reason": reason}
         )
 
-    return await _change(event_id, decided, actor=actor)
+    async def work() -> Event:
+        _, event = await _change(event_id, decided, actor=actor)
+        facts = {} if reason is None else {"reason": reason}
+        action, kind = _DECISIONS[approval]
+        await audit.record(
+            action, actor_id=actor.user_id, target_id=event_id, **facts
+        )
+        await mails.queue(
+            Mail(
+                key=f"{kind}:{event.revision}",
+                kind=kind,
+                user_id=event.creator_id,
+                event_id=event_id,
+                facts={"title": event.title, **facts},
+            )
+        )
+        return event
+
+    return await transactions.run(work, turn=event_id)
 
 
-def _may_see(event: Event, actor: Actor | None) -> bool:
-    if event.public and event.approval is Approval.APPROVED:
-        return True
-    return actor is not None and (
-        actor.is_admin or actor.user_id == event.creator_id
+async def _tell_guests(kind: MailKind, event: Event) -> None:
+    if event.seats_taken + event.waitlisted == 0:
+        return
+    await mails.queue(
+        Mail(
+            key=f"{kind}:{event.revision}",
+            kind=kind,
+            guests_of=event.id,
+            event_id=event.id,
+            facts={"title": event.title},
+        )
     )
+
+
+async def _record_if_strange(
+    action: AuditAction, event: Event, actor: Actor
+) -> None:
+    """Writes down what an admin does to somebody else's event."""
+    if actor.user_id != event.creator_id:
+        await audit.record(action, actor_id=actor.user_id, target_id=event.id)
 
 
 def _first_approval(public: bool, actor: Actor) -> Approval:
@@ -300,6 +407,8 @@ def _with_change(event: Event, change: EventUpdate, actor: Actor) -> Event:
         new.approval = Approval.PENDING
     if new.approval is not Approval.DENIED:
         new.denial_reason = None
+    if any(getattr(new, f) != getattr(event, f) for f in _CALENDAR_FIELDS):
+        new.sequence = event.sequence + 1
     return new
 
 

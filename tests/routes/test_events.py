@@ -275,7 +275,7 @@ class TestUpdate:
         assert changed["updated_at"] > changed["created_at"]
         read = await client.get(path, auth=creator)
         assert read.json() == changed
-        assert commands == ["find", "find", "update"]
+        assert commands == ["find", "find", "update", "commitTransaction"]
 
     async def test_is_found_by_its_new_words_only(self, client: Client) -> None:
         admin = await factories.admin()
@@ -470,7 +470,7 @@ class TestCancel:
         assert await _ids(client) == set()
         found = await _ids(client, params={"status": "cancelled"})
         assert found == {event.id}
-        assert commands == ["find", "find", "update"]
+        assert commands == ["find", "find", "update", "commitTransaction"]
 
     async def test_twice(self, client: Client) -> None:
         admin = await factories.admin()
@@ -500,7 +500,7 @@ class TestDelete:
         with counted() as commands:
             response = await client.delete(path, auth=admin)
         assert response.status_code == 204
-        assert commands == ["find", "delete"]
+        assert commands == ["find", "delete", "insert", "commitTransaction"]
         assert_problem(await client.get(path), 404, "event-not-found")
         again = await client.delete(path, auth=admin)
         assert_problem(again, 404, "event-not-found")
