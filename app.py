@@ -13,7 +13,15 @@ from config.middleware import (
     RequestContext,
 )
 from docs import service as docs
-from routes import auth, events, problems, service, users
+from routes import (
+    auth,
+    check_ins,
+    events,
+    problems,
+    rsvps,
+    service,
+    users,
+)
 from utils.collections import declared_indexes
 
 __all__ = ["app"]
@@ -33,7 +41,14 @@ app.add_middleware(HeadRequests)
 app.add_middleware(RequestContext, on_fault=problems.on_fault)
 
 # The first is matched first: events are read most.
-routers = (events.router, users.router, auth.router, service.router)
+routers = (
+    events.router,
+    rsvps.router,
+    check_ins.router,
+    users.router,
+    auth.router,
+    service.router,
+)
 for router in routers:
     # Not include_router, which matches every path twice: 20 µs a request.
     app.router.routes.extend(router.routes)

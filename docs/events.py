@@ -39,8 +39,8 @@ GET_EVENT: EndpointDoc = {
     "summary": "Read an event",
     "description": """One event, with its present `status`.
 
-A private, pending or denied event is shown to its creator and to admins; to
-others it does not exist. The `ETag` names this state: send it as
+A private, pending or denied event is shown to its creator, to its guests
+(invited, going or waiting) and to admins; to others it does not exist. The `ETag` names this state: send it as
 `If-None-Match` to save a transfer, or as `If-Match` with a change.""",
 }
 
@@ -48,8 +48,9 @@ UPDATE_EVENT: EndpointDoc = {
     "summary": "Change an event",
     "description": """Changes what is sent, and leaves the rest.
 
-For its creator and admins, while it is neither cancelled nor past. With the
-`ETag` of your last read as `If-Match`, a change that somebody made meanwhile
+For its creator and admins, while it is neither cancelled nor past. Seats
+that it gains go to those first in line, and guests get a mail when its time or
+place changes. With the `ETag` of your last read as `If-Match`, a change that somebody made meanwhile
 is not overwritten: you get 412.
 
 Publishing a private event, or changing a denied one, puts it (back) into the
@@ -59,7 +60,7 @@ admins' queue. An approved event stays approved when its creator changes it.""",
 CANCEL_EVENT: EndpointDoc = {
     "summary": "Cancel an event",
     "description": "For its creator and admins. Whoever could see it sees "
-    "that it is `cancelled`. There is no way back.",
+    "that it is `cancelled`, and its guests get a mail. There is no way back.",
 }
 
 DELETE_EVENT: EndpointDoc = {

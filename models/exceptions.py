@@ -7,17 +7,24 @@
     ├── NotFoundError                    404 not-found
     │   ├── UserNotFoundError            404 user-not-found
     │   ├── LoginNotFoundError           404 login-not-found
-    │   └── EventNotFoundError           404 event-not-found
+    │   ├── EventNotFoundError           404 event-not-found
+    │   ├── RsvpNotFoundError            404 rsvp-not-found
+    │   └── ForeignTicketError           404 foreign-ticket
     ├── MethodNotAllowedError            405 method-not-allowed
+    ├── NotAcceptableError               406 not-acceptable
     ├── ConflictError                    409 (abstract)
     │   ├── EmailTakenError              409 email-taken
     │   ├── EventClosedError             409 event-closed
     │   ├── CapacityBelowSeatsError      409 capacity-below-seats
-    │   └── AlreadyDecidedError          409 already-decided
+    │   ├── AlreadyDecidedError          409 already-decided
+    │   ├── NoSeatError                  409 no-seat
+    │   ├── TicketWithdrawnError         409 ticket-withdrawn
+    │   └── AlreadyCheckedInError        409 already-checked-in
     ├── StaleError                       412 precondition-failed
     ├── BodyTooLargeError                413 body-too-large
     ├── UnsupportedMediaTypeError        415 unsupported-media-type
     ├── InvalidRequestError              422 invalid-request
+    ├── ForgedTicketError                422 forged-ticket
     ├── TooManyAttemptsError             429 too-many-attempts
     ├── InternalError                    500 internal-error
     └── DatabaseUnavailableError         503 database-unavailable
@@ -27,6 +34,7 @@ members of the problem+json answer (RFC 9457). `routes/problems.py` makes it.
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import ClassVar
 
 
@@ -134,6 +142,25 @@ class EventNotFoundError(NotFoundError):
         super().__init__(facts={"event_id": event_id})
 
 
+class RsvpNotFoundError(NotFoundError):
+    """This member has no seat at this event."""
+
+    title = "RSVP not found"
+    slug = "rsvp-not-found"
+    hint = "This member has no seat at this event."
+
+    def __init__(self, event_id: str, user_id: str) -> None:
+        super().__init__(facts={"event_id": event_id, "user_id": user_id})
+
+
+class ForeignTicketError(NotFoundError):
+    """The ticket is good, but at another event."""
+
+    title = "Ticket of another event"
+    slug = "foreign-ticket"
+    hint = "This ticket is for another event."
+
+
 class MethodNotAllowedError(MusterError):
     """The path exists, but not with this method."""
 
@@ -147,6 +174,20 @@ class MethodNotAllowedError(MusterError):
             f"This path takes {', '.join(allowed)}.",
             {"allowed": list(allowed)},
             {"Allow": ", ".join(allowed)},
+        )
+
+
+class NotAcceptableError(MusterError):
+    """The Accept header allows none of what there is."""
+
+    status = 406
+    title = "Not acceptable"
+    slug = "not-acceptable"
+    hint = "This comes as application/json, image/svg+xml or image/png."
+
+    def __init__(self, offered: Sequence[str]) -> None:
+        super().__init__(
+            f"This comes as {', '.join(offered)}.", {"offered": list(offered)}
         )
 
 
@@ -207,6 +248,40 @@ class AlreadyDecidedError(ConflictError):
         super().__init__(
             f"This event is {approval} already.",
             {"event_id": event_id, "approval": approval},
+        )
+
+
+class NoSeatError(ConflictError):
+    """The caller has no seat, so there is no ticket."""
+
+    title = "No seat"
+    slug = "no-seat"
+    hint = "You have no seat at this event: PUT …/rsvp asks for one."
+
+    def __init__(self, event_id: str) -> None:
+        super().__init__(facts={"event_id": event_id})
+
+
+class TicketWithdrawnError(ConflictError):
+    """The ticket was good, but its holder gave the seat back."""
+
+    title = "Ticket withdrawn"
+    slug = "ticket-withdrawn"
+    hint = "This ticket is withdrawn: its holder gave the seat back."
+
+
+class AlreadyCheckedInError(ConflictError):
+    """This guest came in before."""
+
+    title = "Already checked in"
+    slug = "already-checked-in"
+    hint = "This guest came in at 2030-05-01T16:31:07Z already."
+
+    def __init__(self, user_id: str, checked_in_at: datetime) -> None:
+        at = checked_in_at.isoformat().replace("+00:00", "Z")
+        super().__init__(
+            f"This guest came in at {at} already.",
+            {"user_id": user_id, "checked_in_at": at},
         )
 
 
@@ -275,6 +350,15 @@ class InvalidRequestError(MusterError):
     ) -> "InvalidRequestError":
         """The error of one place, e.g. `at("body", "ends_at", msg=…)`."""
         return cls([{"loc": list(loc), "msg": msg, "type": kind}])
+
+
+class ForgedTicketError(MusterError):
+    """Nobody here signed this ticket."""
+
+    status = 422
+    title = "Forged ticket"
+    slug = "forged-ticket"
+    hint = "This is no ticket of ours: it was forged, or read wrongly."
 
 
 class TooManyAttemptsError(MusterError):

@@ -131,12 +131,17 @@ class UserQuery(PageQuery):
     role: Role | None = Field(None, description="Only members with this role.")
 
 
-class PublicUser(BaseModel):
-    """What everybody may know of a member."""
+class MemberName(BaseModel):
+    """A member, as others name them."""
 
     id: str
     first_name: str
     last_name: str
+
+
+class PublicUser(MemberName):
+    """What everybody may know of a member."""
+
     links: list[str]
     created_at: datetime
 

@@ -1,15 +1,26 @@
 """Dependencies: who calls, and the parts of a request that routes share."""
 
-from typing import Annotated, Final
+import re
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Annotated, Final, TypeVar
 
 from fastapi import Depends, Header, Path, Request
 from fastapi.security import OAuth2PasswordBearer
 
 from config.etags import etags_in
 from models.base import ObjectId
-from models.exceptions import ForbiddenError, NotAuthenticatedError
+from models.exceptions import (
+    ForbiddenError,
+    NotAcceptableError,
+    NotAuthenticatedError,
+)
 from models.logins import Actor
 from utils import logins
+
+Form = TypeVar("Form", bound=StrEnum)
+
+_QUALITY: Final = re.compile(r"q=[01](\.[0-9]{0,3})?")
 
 
 class _Caller(OAuth2PasswordBearer):
@@ -67,6 +78,43 @@ async def _if_match(
     ] = None,
 ) -> list[str]:
     return [] if if_match is None else list(etags_in(if_match)) or ["unknown"]
+
+
+def accepted(forms: type[Form]) -> Callable[[Request], Form]:
+    """A dependency: which of `forms` the Accept header likes best.
+
+    Of equals, the one that `forms` names first. RFC 9110, section 12.5.1.
+    """
+
+    def choose(request: Request) -> Form:
+        header = request.headers.get("accept", "*/*")
+        weights = {form: _weight(header, form) for form in forms}
+        best = max(weights, key=lambda form: weights[form])
+        if weights[best] == 0:
+            raise NotAcceptableError(list(forms))
+        return best
+
+    return choose
+
+
+def _weight(accept: str, media_type: str) -> float:
+    """How much an Accept header likes a type: the closest range decides."""
+    kind = media_type.partition("/")[0]
+    ranges = {"*/*": 0, f"{kind}/*": 1, media_type: 2}
+    fitting = [
+        (ranges[name], weight)
+        for name, weight in map(_range_of, accept.split(","))
+        if name in ranges
+    ]
+    return max(fitting)[1] if fitting else 0.0
+
+
+def _range_of(text: str) -> tuple[str, float]:
+    name, *parameters = (part.strip().lower() for part in text.split(";"))
+    for parameter in parameters:
+        if _QUALITY.fullmatch(parameter):
+            return name, float(parameter[2:])
+    return name, 1.0
 
 
 def client_address(request: Request) -> str:

@@ -36,7 +36,7 @@ from routes.problems import (
     member_problems,
     problems,
 )
-from utils import events
+from utils import events, organising, rsvps
 
 router = APIRouter(
     prefix="/v1/events", tags=["Events"], responses=problems(*COMMON)
@@ -73,7 +73,7 @@ async def list_event_queue(
     responses=member_problems(EventNotFoundError),
 )
 async def get_event(event_id: EventId, actor: MaybeUser) -> EventRead:
-    return EventRead.of(await events.get_event(event_id, actor=actor))
+    return EventRead.of(await rsvps.get_event(event_id, actor=actor))
 
 
 @router.patch(
@@ -95,7 +95,7 @@ async def update_event(
     if_match: IfMatch,
 ) -> EventRead:
     return EventRead.of(
-        await events.update_event(
+        await organising.update_event(
             event_id, body, actor=actor, if_match=if_match
         )
     )
@@ -119,7 +119,7 @@ async def cancel_event(event_id: EventId, actor: CurrentUser) -> EventRead:
     responses=admin_problems(EventNotFoundError),
 )
 async def delete_event(event_id: EventId, actor: AdminUser) -> None:
-    await events.delete(event_id, actor=actor)
+    await organising.delete_event(event_id, actor=actor)
 
 
 @router.post(

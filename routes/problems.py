@@ -73,8 +73,11 @@ class Problem(BaseModel):
 
 def problems(*errors: type[MusterError]) -> dict[int | str, dict[str, Any]]:
     """What a route declares: the errors that it can answer, with examples."""
+    # What a route declares of a status hides what its router does.
+    statuses = {error.status for error in errors}
+    shared = [error for error in COMMON if error.status in statuses]
     declared: dict[int | str, dict[str, Any]] = {}
-    for error in errors:
+    for error in dict.fromkeys((*errors, *shared)):
         entry = declared.setdefault(
             error.status,
             {

@@ -82,6 +82,19 @@ async def load_event(event_id: str) -> Event:
     return Event.from_document(document)
 
 
+async def find_events(event_ids: Collection[str]) -> dict[str, Event]:
+    """Events by their ids, whoever may see them; unknown ids are left out."""
+    if not event_ids:
+        return {}
+    found = db.collection(COLLECTION).find(
+        {"_id": {"$in": list(event_ids)}}, paging.WITHOUT_LOOKUP
+    )
+    return {
+        document["_id"]: Event.from_document(document)
+        async for document in found
+    }
+
+
 def is_open_to(event: Event, *, actor: Actor | None) -> bool:
     """Whether the caller may see an event without being invited to it."""
     if event.public and event.approval is Approval.APPROVED:

@@ -21,6 +21,7 @@ from models.exceptions import (
 )
 from models.logins import Actor
 from models.users import (
+    MemberName,
     PrivateUser,
     PublicUser,
     Role,
@@ -80,6 +81,19 @@ async def find_user_by_email(email: str) -> User | None:
         {"email_key": email_key(email)}
     )
     return None if document is None else User.from_document(document)
+
+
+async def find_names(user_ids: Collection[str]) -> dict[str, MemberName]:
+    """The names of members by their ids; unknown ids are left out."""
+    if not user_ids:
+        return {}
+    found = db.collection(COLLECTION).find(
+        {"_id": {"$in": list(user_ids)}}, {"first_name": 1, "last_name": 1}
+    )
+    return {
+        document["_id"]: MemberName(id=document.pop("_id"), **document)
+        async for document in found
+    }
 
 
 async def list_users(query: UserQuery) -> Page[PrivateUser]:

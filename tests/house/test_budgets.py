@@ -4,7 +4,7 @@ A listener counts the commands of real requests. What a lookup by a key costs
 the database stays small as well: the planner answers it by an index.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import httpx
@@ -12,9 +12,12 @@ import pytest
 
 from config import db
 from config.main import settings
+from models.events import EventUpdate
+from models.users import Role
 from tests import factories
 from tests.commands import counted
 from tests.contract import operations
+from utils import events, rsvps
 
 Operation = tuple[str, str]
 
@@ -52,13 +55,37 @@ BUDGETS: dict[Operation, int] = {
     ("GET", "/v1/events/queue"): 2,
     ("GET", "/v1/events/{event_id}"): 2,
     # An event is changed as it was read: one read, one write. What an admin
-    # did is written down (1), the creator gets a mail (1), all in one
-    # transaction, which is committed (1).
-    ("PATCH", "/v1/events/{event_id}"): 5,
+    # did is written down (1), the creator or the guests get a mail (1), all in
+    # one transaction, which is committed (1). Where a change adds seats, the
+    # first in line are found, promoted, told one by one and counted (4), and
+    # the event is read again (1).
+    ("PATCH", "/v1/events/{event_id}"): 11,
     ("POST", "/v1/events/{event_id}/cancel"): 6,
     ("POST", "/v1/events/{event_id}/approve"): 6,
     ("POST", "/v1/events/{event_id}/deny"): 6,
-    ("DELETE", "/v1/events/{event_id}"): 4,
+    # The event, its guests, a line of the audit, the commit.
+    ("DELETE", "/v1/events/{event_id}"): 5,
+    # The event is read; the place and the event's counters are written.
+    ("PUT", "/v1/events/{event_id}/rsvp"): 5,
+    # Event and place are read, the place removed; the first in line is found,
+    # promoted and told; then the counters and the commit.
+    ("DELETE", "/v1/events/{event_id}/rsvp"): 9,
+    ("GET", "/v1/events/{event_id}/rsvp"): 3,
+    # The event (may the caller?), a page of guests, their names.
+    ("GET", "/v1/events/{event_id}/rsvps"): 4,
+    # A page of places, their events; one more for each place in a line.
+    ("GET", "/v1/users/me/rsvps"): 3,
+    # Event and member are read; the invitation and its mail are committed;
+    # what is there now is shown.
+    ("PUT", "/v1/events/{event_id}/invitations/{user_id}"): 7,
+    ("DELETE", "/v1/events/{event_id}/invitations/{user_id}"): 4,
+    ("GET", "/v1/events/{event_id}/ticket"): 3,
+    # The event, the place; the check-in is written; the name is shown.
+    ("POST", "/v1/events/{event_id}/check-in"): 5,
+    # The same for one scan; each further one reads and writes once.
+    ("POST", "/v1/events/{event_id}/check-in/batch"): 5,
+    ("GET", "/v1/events/{event_id}/check-in"): 3,
+    ("DELETE", "/v1/events/{event_id}/check-in/{user_id}"): 4,
 }
 
 # Reads that need no caller: they cost one less without.
@@ -97,6 +124,29 @@ _ASKED: dict[Operation, Callable[[factories.Member], dict[str, Any]]] = {
     ("POST", "/v1/events/{event_id}/deny"): lambda _: {
         "json": {"reason": "Please name the venue."}
     },
+    ("POST", "/v1/events/{event_id}/check-in"): lambda caller: {
+        "json": {"user_id": caller.user.id}
+    },
+    ("POST", "/v1/events/{event_id}/check-in/batch"): lambda caller: {
+        "json": {"scans": [{"user_id": caller.user.id}]}
+    },
+}
+
+# Where the caller and another member are guests of the event, with how many
+# seats there are: of one, the caller has it, and the other one waits.
+_SEATS: dict[Operation, int] = {
+    ("PATCH", "/v1/events/{event_id}"): 1,
+    ("POST", "/v1/events/{event_id}/cancel"): 1,
+    ("DELETE", "/v1/events/{event_id}"): 1,
+    ("DELETE", "/v1/events/{event_id}/rsvp"): 1,
+    ("GET", "/v1/events/{event_id}/rsvp"): 1,
+    ("GET", "/v1/events/{event_id}/rsvps"): 1,
+    ("GET", "/v1/users/me/rsvps"): 1,
+    ("GET", "/v1/events/{event_id}/ticket"): 2,
+    ("POST", "/v1/events/{event_id}/check-in"): 2,
+    ("POST", "/v1/events/{event_id}/check-in/batch"): 2,
+    ("GET", "/v1/events/{event_id}/check-in"): 2,
+    ("DELETE", "/v1/events/{event_id}/check-in/{user_id}"): 2,
 }
 
 # Each has an index that selects by it, with the collection that it reads.
@@ -106,6 +156,12 @@ _LOOKUPS: list[tuple[str, db.Document]] = [
     ("users", {"revision": "x"}),
     ("events", {"revision": "x"}),
     ("events", {"creator_id": "x"}),
+    ("rsvps", {"event_id": "x", "user_id": "x"}),
+    ("rsvps", {"event_id": "x", "status": "waitlisted", "order": {"$lt": 9}}),
+    ("rsvps", {"user_id": "x"}),
+    ("rsvps", {"revision": "x"}),
+    ("mails", {"key": "x"}),
+    ("audit", {"actor_id": "x"}),
     ("events", {"lookup.listed": True, "lookup.terms": "wo"}),
     ("events", {"lookup.listed": True, "lookup.cells": {"$in": ["0.1:1:1"]}}),
     ("events", {"lookup.listed": True, "tags": {"$in": ["food"]}}),
@@ -119,11 +175,14 @@ async def _cost(
     """The commands of one successful request; an admin may make them all."""
     method, template = operation
     caller, other = await factories.admin(), await factories.member()
+    event_id = await _event_id(other, signed_in)
     path = template.format(
         login_id=caller.actor.login_id,
         user_id=other.user.id,
-        event_id=await _event_id(other, signed_in),
+        event_id=event_id,
     )
+    if operation in _SEATS:
+        await _fill(event_id, _SEATS[operation], [caller, other])
     asked = _ASKED[operation](caller) if operation in _ASKED else {}
     # A list guesses from the last one, maybe another test's; a page that was
     # not full makes it forget.
@@ -139,6 +198,17 @@ async def _event_id(creator: factories.Member, pending: bool) -> str:
     """An event that an admin can do everything with, or one for everybody."""
     by = creator.actor if pending else None
     return (await factories.event(by)).id
+
+
+async def _fill(
+    event_id: str, seats: int, guests: Sequence[factories.Member]
+) -> None:
+    host = factories.actor(Role.ADMIN)
+    await events.update_event(
+        event_id, EventUpdate(capacity=seats), actor=host, if_match=[]
+    )
+    for guest in guests:
+        await rsvps.join(event_id, actor=guest.actor)
 
 
 async def _plan(collection: str, condition: db.Document) -> str:

@@ -500,7 +500,13 @@ class TestDelete:
         with counted() as commands:
             response = await client.delete(path, auth=admin)
         assert response.status_code == 204
-        assert commands == ["find", "delete", "insert", "commitTransaction"]
+        assert commands == [
+            "find",
+            "delete",
+            "insert",
+            "delete",
+            "commitTransaction",
+        ]
         assert_problem(await client.get(path), 404, "event-not-found")
         again = await client.delete(path, auth=admin)
         assert_problem(again, 404, "event-not-found")

@@ -1,0 +1,179 @@
+"""Guest lists: pages of an event's guests, and the table of them all.
+
+Owns no collection: `utils/rsvps.py` passes its own. May call: paging, users.
+"""
+
+import csv
+import io
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from typing import Final
+
+from config import db
+from models.base import Page
+from models.rsvps import Guest, GuestQuery, Rsvp, RsvpStatus
+from models.users import MemberName
+from utils import paging, users
+
+INDEXES: Final = [
+    db.IndexModel(
+        [
+            ("event_id", db.ASCENDING),
+            ("order", db.ASCENDING),
+            ("_id", db.ASCENDING),
+        ]
+    ),
+    db.IndexModel(
+        [
+            ("event_id", db.ASCENDING),
+            ("status", db.ASCENDING),
+            ("order", db.ASCENDING),
+        ]
+    ),
+]
+
+_COLUMNS: Final = (
+    "first_name",
+    "last_name",
+    "status",
+    "position",
+    "joined_at",
+    "checked_in_at",
+    "user_id",
+)
+_ROWS_AT_ONCE: Final = 200
+# A spreadsheet takes what begins so for a formula, and runs it.
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+
+
+class GuestCursor(paging.Cursor):
+    """Where a list of guests stands.
+
+    Attributes:
+        order: the arrival number of the last guest.
+        waiting: how many of those up to here wait.
+    """
+
+    order: int
+    waiting: int
+
+
+async def list_page(
+    rsvps: db.Collection, event_id: str, *, query: GuestQuery
+) -> Page[Guest]:
+    """A page of an event's guests, in the order in which they came.
+
+    Raises:
+        InvalidRequestError: the cursor is malformed.
+    """
+    asked = paging.fingerprint(query, event_id)
+    last = (
+        None
+        if query.cursor is None
+        else paging.decode(GuestCursor, query.cursor, query=asked)
+    )
+    found = await _find(rsvps, event_id, query, last, query.limit + 1)
+    before = 0 if last is None else last.waiting
+    positions = _positions(found[: query.limit], before)
+    names = await users.find_names([rsvp.user_id for rsvp in found])
+    return paging.page_of(
+        found,
+        limit=query.limit,
+        show=lambda rsvp: show(
+            rsvp, names=names, position=positions.get(rsvp.id)
+        ),
+        cursor_of=lambda rsvp: GuestCursor(
+            query=asked,
+            last_id=rsvp.id,
+            order=rsvp.order,
+            waiting=before + len(positions),
+        ),
+    )
+
+
+async def csv_lines(
+    rsvps: db.Collection, event_id: str, *, query: GuestQuery
+) -> AsyncIterator[str]:
+    """All guests as a table with a header, some hundred lines at a time."""
+    yield _csv([_COLUMNS])
+    some = query.model_copy(update={"limit": _ROWS_AT_ONCE, "cursor": None})
+    while True:
+        page = await list_page(rsvps, event_id, query=some)
+        yield _csv(_row(guest) for guest in page.items)
+        if page.next_cursor is None:
+            return
+        some = some.model_copy(update={"cursor": page.next_cursor})
+
+
+async def count_before(
+    rsvps: db.Collection, event_id: str, *, order: int
+) -> int:
+    """How many wait who came before the arrival number `order`."""
+    return await rsvps.count_documents(
+        {
+            "event_id": event_id,
+            "status": RsvpStatus.WAITLISTED,
+            "order": {"$lt": order},
+        }
+    )
+
+
+def show(
+    rsvp: Rsvp, *, names: Mapping[str, MemberName], position: int | None
+) -> Guest:
+    """What an organiser sees of a guest."""
+    return Guest(
+        user=names.get(rsvp.user_id),
+        status=rsvp.status,
+        position=position,
+        created_at=rsvp.created_at,
+        checked_in_at=rsvp.checked_in_at,
+    )
+
+
+async def _find(
+    rsvps: db.Collection,
+    event_id: str,
+    query: GuestQuery,
+    last: GuestCursor | None,
+    count: int,
+) -> list[Rsvp]:
+    conditions: list[db.Document] = [{"status": {"$in": query.status}}]
+    if last is not None:
+        conditions.append(paging.after("order", last.order, last.last_id))
+    pipeline: list[db.Document] = [
+        {"$match": {"event_id": event_id}},
+        {"$match": {"$and": conditions}},
+        {"$sort": {"order": db.ASCENDING, "_id": db.ASCENDING}},
+        {"$limit": count},
+    ]
+    found = await (await rsvps.aggregate(pipeline)).to_list()
+    return [Rsvp.from_document(document) for document in found]
+
+
+def _positions(found: Sequence[Rsvp], before: int) -> dict[str, int]:
+    """The places on the waiting list of those who wait, by their ids."""
+    waiting = [r.id for r in found if r.status is RsvpStatus.WAITLISTED]
+    return {rsvp_id: n for n, rsvp_id in enumerate(waiting, before + 1)}
+
+
+def _csv(rows: Iterable[Iterable[object]]) -> str:
+    file = io.StringIO()
+    csv.writer(file).writerows(rows)
+    return file.getvalue()
+
+
+def _row(guest: Guest) -> list[object]:
+    name = guest.user
+    return [
+        "" if name is None else _harmless(name.first_name),
+        "" if name is None else _harmless(name.last_name),
+        guest.status,
+        guest.position,
+        guest.created_at.isoformat(),
+        guest.checked_in_at and guest.checked_in_at.isoformat(),
+        "" if name is None else name.id,
+    ]
+
+
+def _harmless(text: str) -> str:
+    return f"'{text}" if text.startswith(_FORMULA) else text

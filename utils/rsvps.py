@@ -1,0 +1,461 @@
+"""RSVPs: invite, take a seat or wait for one, leave; who comes.
+
+Owns: `rsvps`. Indexes: see INDEXES. May call: events, guest_lists, mails,
+paging, users.
+
+Seats hold because every change of who goes or waits is one transaction with
+the change of the event's own counters: two that race for the last seat write
+the same event, so one of them begins again and finds it full. The unique index
+lets nobody in twice. A killed worker's transaction never happened, and the
+next worker frees what it held (`config/transactions.py`). So the counters
+always agree with the list, nobody waits while a seat is free, and there is
+nothing to repair. The event is written last, to be locked for one round trip.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+from typing import Final
+
+from config import db, transactions
+from models.base import Page, PageQuery, new_id, utc_now
+from models.events import Event, EventRead, Status
+from models.exceptions import (
+    EventClosedError,
+    EventNotFoundError,
+    ForbiddenError,
+    UserNotFoundError,
+)
+from models.logins import Actor
+from models.mails import Mail, MailKind
+from models.rsvps import (
+    Guest,
+    GuestQuery,
+    OwnRsvp,
+    Rsvp,
+    RsvpRead,
+    RsvpStatus,
+)
+from utils import events, guest_lists, mails, paging, users
+
+COLLECTION: Final = "rsvps"
+INDEXES: Final = [
+    # Nobody has two places at one event.
+    db.IndexModel(
+        [("event_id", db.ASCENDING), ("user_id", db.ASCENDING)], unique=True
+    ),
+    *guest_lists.INDEXES,
+    db.IndexModel([("user_id", db.ASCENDING), ("created_at", db.DESCENDING)]),
+    # A check-in names the revision that it read: of two, one finds it.
+    db.IndexModel("revision", unique=True),
+]
+
+
+async def get_event(event_id: str, *, actor: Actor | None) -> Event:
+    """The event with this id, if the caller may see it; guests may.
+
+    Raises:
+        EventNotFoundError: there is none, or it is not open to the caller.
+    """
+    event = await events.load_event(event_id)
+    await _require_sight(event, actor)
+    return event
+
+
+async def access_event_as_organiser(event_id: str, *, actor: Actor) -> Event:
+    """The event with this id, for those who look after its guests.
+
+    Raises:
+        EventNotFoundError: there is none, or it is not open to the caller.
+        ForbiddenError: the caller neither created it nor is an admin.
+    """
+    event = await get_event(event_id, actor=actor)
+    if not (actor.is_admin or event.creator_id == actor.user_id):
+        raise ForbiddenError(
+            "Only its creator or an admin may look after an event's guests."
+        )
+    return event
+
+
+async def get_own(event_id: str, *, actor: Actor) -> RsvpRead:
+    """The caller's own place at an event, or that there is none.
+
+    Raises:
+        EventNotFoundError: there is none, or it is not open to the caller.
+    """
+    rsvp = await find_rsvp(event_id, user_id=actor.user_id)
+    if rsvp is None:
+        await get_event(event_id, actor=actor)
+    return await _read(event_id, rsvp)
+
+
+async def find_rsvp(event_id: str, *, user_id: str) -> Rsvp | None:
+    """A member's place at an event; None without one."""
+    document = await db.collection(COLLECTION).find_one(
+        {"event_id": event_id, "user_id": user_id}
+    )
+    return None if document is None else Rsvp.from_document(document)
+
+
+async def find_rsvp_by_id(rsvp_id: str) -> Rsvp | None:
+    """The place that a ticket names; None when it was given back."""
+    document = await db.find_by_id(COLLECTION, rsvp_id)
+    return None if document is None else Rsvp.from_document(document)
+
+
+async def guest_ids(event_id: str) -> list[str]:
+    """The members who go to an event or wait for a seat."""
+    found = db.collection(COLLECTION).find(
+        {"event_id": event_id, "status": {"$in": _COUNTED}}, {"user_id": 1}
+    )
+    return [document["user_id"] async for document in found]
+
+
+async def list_guests(
+    event_id: str, query: GuestQuery, *, actor: Actor
+) -> Page[Guest]:
+    """A page of an event's guests, in the order in which they came.
+
+    Raises:
+        EventNotFoundError, ForbiddenError: see `access_event_as_organiser`.
+        InvalidRequestError: the cursor is malformed.
+    """
+    await access_event_as_organiser(event_id, actor=actor)
+    return await guest_lists.list_page(
+        db.collection(COLLECTION), event_id, query=query
+    )
+
+
+async def export_guests(
+    event_id: str, query: GuestQuery, *, actor: Actor
+) -> AsyncIterator[str]:
+    """All guests of an event as a table, RFC 4180, line by line.
+
+    Raises:
+        EventNotFoundError, ForbiddenError: see `access_event_as_organiser`.
+    """
+    await access_event_as_organiser(event_id, actor=actor)
+    return guest_lists.csv_lines(
+        db.collection(COLLECTION), event_id, query=query
+    )
+
+
+async def list_own(query: PageQuery, *, actor: Actor) -> Page[OwnRsvp]:
+    """A page of the caller's events, the one joined last first.
+
+    Raises:
+        InvalidRequestError: the cursor is malformed.
+    """
+    page = await paging.page_by_time(
+        db.collection(COLLECTION),
+        query,
+        asked=paging.fingerprint(query, actor.user_id),
+        key="created_at",
+        descending=True,
+        select={"user_id": actor.user_id},
+        show=Rsvp.from_document,
+    )
+    found = await events.find_events([rsvp.event_id for rsvp in page.items])
+    return Page(
+        items=[
+            OwnRsvp(
+                event=EventRead.of(found[rsvp.event_id]),
+                status=rsvp.status,
+                position=await _position(rsvp),
+                created_at=rsvp.created_at,
+                checked_in_at=rsvp.checked_in_at,
+            )
+            for rsvp in page.items
+            if rsvp.event_id in found
+        ],
+        next_cursor=page.next_cursor,
+    )
+
+
+async def list_of(user_id: str) -> list[Rsvp]:
+    """All places of a member."""
+    found = db.collection(COLLECTION).find({"user_id": user_id})
+    return [Rsvp.from_document(document) async for document in found]
+
+
+async def join(event_id: str, *, actor: Actor) -> RsvpRead:
+    """Takes a seat, or the next place on the waiting list; once.
+
+    Raises:
+        EventNotFoundError: there is none, or it is not open to the caller.
+        EventClosedError: it is cancelled or past.
+    """
+    try:
+        return await transactions.run(
+            lambda: _arrive(event_id, actor, None), turn=event_id
+        )
+    except db.DuplicateKeyError:
+        return await transactions.run(
+            lambda: _come_again(event_id, actor), turn=event_id
+        )
+
+
+async def leave(event_id: str, *, actor: Actor) -> RsvpRead:
+    """Gives the seat to the first in line, or leaves the line; once.
+
+    Raises:
+        EventNotFoundError: there is none, or it is not open to the caller.
+        EventClosedError: it is cancelled or past.
+    """
+
+    async def work() -> RsvpRead:
+        event = await events.load_event(event_id)
+        rsvp = await find_rsvp(event_id, user_id=actor.user_id)
+        if rsvp is None:
+            await _require_sight(event, actor)
+        _require_open(event)
+        if rsvp is not None and rsvp.status in _COUNTED:
+            await _vacate(event, rsvp)
+            await _keep_invitation(rsvp)
+        return RsvpRead(event_id=event_id, status=None, position=None)
+
+    return await transactions.run(work, turn=event_id)
+
+
+async def remove(rsvp: Rsvp) -> None:
+    """Takes a member's place away, whatever the event's state."""
+
+    async def work() -> None:
+        now = await find_rsvp(rsvp.event_id, user_id=rsvp.user_id)
+        if now is not None:
+            await _vacate(await events.load_event(rsvp.event_id), now)
+
+    await transactions.run(work, turn=rsvp.event_id)
+
+
+async def fill_seats(event: Event) -> Event:
+    """Gives seats that an event gained to those first in line.
+
+    Part of the transaction in which it gained them.
+
+    Returns:
+        The event with its new counters.
+    """
+    free = min(event.capacity - event.seats_taken, event.waitlisted)
+    if free <= 0 or not _is_open(event):
+        return event
+    promoted = await _first_in_line(event.id, free)
+    await _promote(event, promoted)
+    count = len(promoted)
+    await events.count_guests(event.id, going=count, waiting=-count)
+    return await events.load_event(event.id)
+
+
+async def invite(event_id: str, *, user_id: str, actor: Actor) -> Guest:
+    """Asks a member to come; a private event opens to them. Once.
+
+    Raises:
+        EventNotFoundError, ForbiddenError: see `access_event_as_organiser`.
+        EventClosedError: it is cancelled or past.
+        UserNotFoundError: there is no such member.
+    """
+    event = await access_event_as_organiser(event_id, actor=actor)
+    _require_open(event)
+    names = await users.find_names([user_id])
+    if user_id not in names:
+        raise UserNotFoundError(user_id)
+
+    async def work() -> None:
+        await db.collection(COLLECTION).insert_one(
+            _invitation(event_id, user_id).dict()
+        )
+        await _tell(MailKind.EVENT_INVITATION, event, user_id, new_id())
+
+    try:
+        await transactions.run(work)
+    except db.DuplicateKeyError:
+        await db.collection(COLLECTION).update_one(
+            {"event_id": event_id, "user_id": user_id},
+            {"$set": {"invited": True}},
+        )
+    rsvp = await find_rsvp(event_id, user_id=user_id)
+    return guest_lists.show(
+        rsvp or _invitation(event_id, user_id), names=names, position=None
+    )
+
+
+async def uninvite(event_id: str, *, user_id: str, actor: Actor) -> None:
+    """Takes an invitation back; who goes already keeps the seat.
+
+    Raises:
+        EventNotFoundError, ForbiddenError: see `access_event_as_organiser`.
+    """
+    await access_event_as_organiser(event_id, actor=actor)
+    place = {"event_id": event_id, "user_id": user_id}
+    rsvps = db.collection(COLLECTION)
+    await rsvps.delete_one({**place, "status": RsvpStatus.INVITED})
+    await rsvps.update_one(place, {"$set": {"invited": False}})
+
+
+async def note_check_in(
+    rsvp: Rsvp, *, at: datetime | None, by: str | None, nonce: str | None
+) -> bool:
+    """Writes down that a guest came in, or with None that they did not.
+
+    Returns:
+        False when the place changed since it was read.
+    """
+    result = await db.collection(COLLECTION).update_one(
+        {"revision": rsvp.revision},
+        {
+            "$set": {
+                "checked_in_at": at,
+                "checked_in_by": by,
+                "check_in_nonce": nonce,
+                "revision": new_id(),
+            }
+        },
+    )
+    return result.matched_count == 1
+
+
+async def count_checked_in(event_id: str) -> int:
+    """How many of an event's guests came in."""
+    return await db.collection(COLLECTION).count_documents(
+        {
+            "event_id": event_id,
+            "status": RsvpStatus.GOING,
+            "checked_in_at": {"$ne": None},
+        }
+    )
+
+
+async def delete_of(event_id: str) -> None:
+    """Forgets all guests of an event that is being deleted."""
+    await db.collection(COLLECTION).delete_many({"event_id": event_id})
+
+
+_COUNTED: Final = [RsvpStatus.GOING, RsvpStatus.WAITLISTED]
+
+
+async def _arrive(event_id: str, actor: Actor, known: Rsvp | None) -> RsvpRead:
+    """Gives the caller, or the invitation that is `known`, a place."""
+    event = await events.load_event(event_id)
+    await _require_sight(event, actor)
+    _require_open(event)
+    has_seat = event.seats_taken < event.capacity
+    rsvp = Rsvp(
+        event_id=event_id,
+        user_id=actor.user_id,
+        status=RsvpStatus.GOING if has_seat else RsvpStatus.WAITLISTED,
+        order=event.arrivals + 1,
+        invited=known is not None,
+    )
+    rsvps = db.collection(COLLECTION)
+    if known is not None:
+        await rsvps.delete_one({"_id": known.id})
+    await rsvps.insert_one(rsvp.dict())
+    await events.count_guests(
+        event_id, going=int(has_seat), waiting=int(not has_seat), arrived=1
+    )
+    return RsvpRead(
+        event_id=event_id,
+        status=rsvp.status,
+        position=None if has_seat else event.waitlisted + 1,
+    )
+
+
+async def _come_again(event_id: str, actor: Actor) -> RsvpRead:
+    """What `_arrive` does for those who have a place or an invitation."""
+    rsvp = await find_rsvp(event_id, user_id=actor.user_id)
+    if rsvp is None or rsvp.status is RsvpStatus.INVITED:
+        return await _arrive(event_id, actor, rsvp)
+    return await _read(event_id, rsvp)
+
+
+async def _vacate(event: Event, rsvp: Rsvp) -> None:
+    """Removes a place; the first in line gets a seat that becomes free."""
+    await db.collection(COLLECTION).delete_one({"_id": rsvp.id})
+    if rsvp.status is RsvpStatus.WAITLISTED:
+        await events.count_guests(event.id, waiting=-1)
+    elif rsvp.status is RsvpStatus.GOING:
+        promoted = []
+        if event.waitlisted > 0 and _is_open(event):
+            promoted = await _first_in_line(event.id, 1)
+        await _promote(event, promoted)
+        count = len(promoted)
+        await events.count_guests(event.id, going=count - 1, waiting=-count)
+
+
+async def _first_in_line(event_id: str, count: int) -> list[Rsvp]:
+    found = db.collection(COLLECTION).find(
+        {"event_id": event_id, "status": RsvpStatus.WAITLISTED},
+        sort=[("order", db.ASCENDING)],
+        limit=count,
+    )
+    return [Rsvp.from_document(document) async for document in found]
+
+
+async def _promote(event: Event, promoted: Sequence[Rsvp]) -> None:
+    if promoted:
+        await db.collection(COLLECTION).update_many(
+            {"_id": {"$in": [rsvp.id for rsvp in promoted]}},
+            {"$set": {"status": RsvpStatus.GOING}},
+        )
+    for rsvp in promoted:
+        await _tell(MailKind.SEAT_PROMOTION, event, rsvp.user_id, rsvp.id)
+
+
+async def _keep_invitation(rsvp: Rsvp) -> None:
+    if rsvp.invited:
+        await db.collection(COLLECTION).insert_one(
+            _invitation(rsvp.event_id, rsvp.user_id).dict()
+        )
+
+
+async def _tell(kind: MailKind, event: Event, user_id: str, key: str) -> None:
+    await mails.queue(
+        Mail(
+            key=f"{kind}:{key}",
+            kind=kind,
+            user_id=user_id,
+            event_id=event.id,
+            facts={"title": event.title},
+        )
+    )
+
+
+async def _read(event_id: str, rsvp: Rsvp | None) -> RsvpRead:
+    return RsvpRead(
+        event_id=event_id,
+        status=None if rsvp is None else rsvp.status,
+        position=None if rsvp is None else await _position(rsvp),
+    )
+
+
+async def _position(rsvp: Rsvp) -> int | None:
+    if rsvp.status is not RsvpStatus.WAITLISTED:
+        return None
+    return 1 + await guest_lists.count_before(
+        db.collection(COLLECTION), rsvp.event_id, order=rsvp.order
+    )
+
+
+async def _require_sight(event: Event, actor: Actor | None) -> None:
+    if events.is_open_to(event, actor=actor):
+        return
+    if actor is None or not await find_rsvp(event.id, user_id=actor.user_id):
+        raise EventNotFoundError(event.id)
+
+
+def _require_open(event: Event) -> None:
+    if not _is_open(event):
+        raise EventClosedError(event.id, event.status_at(utc_now()))
+
+
+def _is_open(event: Event) -> bool:
+    return event.status_at(utc_now()) in (Status.UPCOMING, Status.ONGOING)
+
+
+def _invitation(event_id: str, user_id: str) -> Rsvp:
+    return Rsvp(
+        event_id=event_id,
+        user_id=user_id,
+        status=RsvpStatus.INVITED,
+        order=0,
+        invited=True,
+    )
