@@ -21,8 +21,9 @@ UNAVAILABLE_SECONDS = 8
 class External:
     """A server like MongoDB: no password, and nobody who restarts it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *switches: str) -> None:
         self._folder = folder
+        self._switches = switches
         self._port = free_port()
         self.uri = (
             f"mongodb://127.0.0.1:{self._port}/"
@@ -42,6 +43,7 @@ class External:
                 *("--host", "127.0.0.1", "--port", str(self._port)),
                 *("--storage-path", self._folder / "data"),
                 *("--sync-on-commit", "--log-file-max", "128MB"),
+                *self._switches,
             ],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -109,6 +111,25 @@ class TestExternalDatabase:
     def test_no_embedded_database(self, service: Service) -> None:
         assert not service.folder.path.exists()
         assert len(service.processes()) == 3, "master, 2 workers"
+
+
+def test_single_server_is_refused(tmp_path: Path) -> None:
+    """It has no transactions: the start says so in one line."""
+    external = External(tmp_path, "--standalone")
+    external.start()
+    try:
+        service = Service(
+            tmp_path, MONGO_DB_URI=external.uri, WEB_CONCURRENCY="1"
+        )
+        service.launch()
+        assert service.wait() != 0
+        (line,) = service.errors().strip().splitlines()[-1:]
+        assert line.startswith("muster: the database at 127.0.0.1:")
+        assert "is a single server, which has no transactions" in line
+        assert "rs.initiate()" in line
+        assert "Traceback" not in service.errors()
+    finally:
+        external.kill()
 
 
 def check_unavailable(member: Person) -> None:
