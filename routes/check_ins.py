@@ -89,7 +89,7 @@ async def check_in(
 
 
 @router.post(
-    "/check-in/batch",
+    "/check-ins",
     **docs.CHECK_IN_ALL,
     responses=member_problems(
         EventNotFoundError, ForbiddenError, EventClosedError, *WITH_BODY

@@ -83,7 +83,7 @@ BUDGETS: dict[Operation, int] = {
     # The event, the place; the check-in is written; the name is shown.
     ("POST", "/v1/events/{event_id}/check-in"): 5,
     # The same for one scan; each further one reads and writes once.
-    ("POST", "/v1/events/{event_id}/check-in/batch"): 5,
+    ("POST", "/v1/events/{event_id}/check-ins"): 5,
     ("GET", "/v1/events/{event_id}/check-in"): 3,
     ("DELETE", "/v1/events/{event_id}/check-in/{user_id}"): 4,
 }
@@ -127,7 +127,7 @@ _ASKED: dict[Operation, Callable[[factories.Member], dict[str, Any]]] = {
     ("POST", "/v1/events/{event_id}/check-in"): lambda caller: {
         "json": {"user_id": caller.user.id}
     },
-    ("POST", "/v1/events/{event_id}/check-in/batch"): lambda caller: {
+    ("POST", "/v1/events/{event_id}/check-ins"): lambda caller: {
         "json": {"scans": [{"user_id": caller.user.id}]}
     },
 }
@@ -144,7 +144,7 @@ _SEATS: dict[Operation, int] = {
     ("GET", "/v1/users/me/rsvps"): 1,
     ("GET", "/v1/events/{event_id}/ticket"): 2,
     ("POST", "/v1/events/{event_id}/check-in"): 2,
-    ("POST", "/v1/events/{event_id}/check-in/batch"): 2,
+    ("POST", "/v1/events/{event_id}/check-ins"): 2,
     ("GET", "/v1/events/{event_id}/check-in"): 2,
     ("DELETE", "/v1/events/{event_id}/check-in/{user_id}"): 2,
 }

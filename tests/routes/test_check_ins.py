@@ -270,7 +270,7 @@ class TestBatch:
                 {"user_id": late.user.id, "nonce": "d"},
             ]
         }
-        url = path(event, "check-in/batch")
+        url = path(event, "check-ins")
         first = await client.post(url, json=body, auth=organiser)
         outcomes = first.json()["outcomes"]
         assert [o["nonce"] for o in outcomes] == ["a", "b", "c", "d"]
@@ -292,7 +292,7 @@ class TestBatch:
         self, client: Client, event: Event, organiser: Member, count: int
     ) -> None:
         response = await client.post(
-            path(event, "check-in/batch"),
+            path(event, "check-ins"),
             json={"scans": [{"ticket": "x"}] * count},
             auth=organiser,
         )
@@ -307,7 +307,7 @@ class TestBatch:
             ends_at=factories.at(-HOUR),
         )
         response = await client.post(
-            path(past, "check-in/batch"),
+            path(past, "check-ins"),
             json={"scans": [{"user_id": organiser.user.id}]},
             auth=organiser,
         )
@@ -319,7 +319,7 @@ class TestBatch:
     ) -> None:
         await events.cancel(event.id, actor=organiser.actor)
         response = await client.post(
-            path(event, "check-in/batch"),
+            path(event, "check-ins"),
             json={"scans": [{"ticket": "x"}]},
             auth=organiser,
         )
@@ -371,7 +371,7 @@ class TestWhoMay:
         "call, body",
         [
             ("POST check-in", {"ticket": "x"}),
-            ("POST check-in/batch", {"scans": [{"ticket": "x"}]}),
+            ("POST check-ins", {"scans": [{"ticket": "x"}]}),
             ("GET check-in", None),
             (f"DELETE check-in/{factories.UNKNOWN_ID}", None),
         ],
