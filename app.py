@@ -14,6 +14,7 @@ from config.middleware import (
 )
 from docs import service as docs
 from routes import (
+    audit,
     auth,
     check_ins,
     events,
@@ -47,6 +48,7 @@ routers = (
     check_ins.router,
     users.router,
     auth.router,
+    audit.router,
     service.router,
 )
 for router in routers:

@@ -1,10 +1,19 @@
 """The audit: who did what to whom, when, from where."""
 
+from datetime import datetime
 from enum import StrEnum
+from typing import Self
 
-from pydantic import Field
+from pydantic import BaseModel, Field
 
-from models.base import ExtendedBaseModel, UtcTime, utc_now
+from models.base import (
+    ExtendedBaseModel,
+    InputTime,
+    ObjectId,
+    PageQuery,
+    UtcTime,
+    utc_now,
+)
 
 
 class AuditAction(StrEnum):
@@ -54,3 +63,54 @@ class AuditEntry(ExtendedBaseModel):
     address: str
     request_id: str
     facts: dict[str, str] = {}
+
+
+class AuditQuery(PageQuery):
+    """Which deeds to list; the conditions are combined with *and*."""
+
+    actor: ObjectId | None = Field(
+        None, description="Only what this member did."
+    )
+    target: ObjectId | None = Field(
+        None, description="Only what was done to this member, event or thing."
+    )
+    action: AuditAction | None = Field(
+        None, description="Only deeds of this kind."
+    )
+    after: InputTime | None = Field(
+        None, description="Only what was done at this time or later."
+    )
+    before: InputTime | None = Field(
+        None, description="Only what was done before this time."
+    )
+
+
+class AuditRead(BaseModel):
+    """One deed, as shown to admins."""
+
+    id: str
+    at: datetime
+    action: AuditAction
+    actor_id: str | None = Field(
+        description="Who did it; null for a stranger, and for a command of "
+        "the operator."
+    )
+    target_id: str | None = Field(
+        description="The member, event or other thing that it was done to. "
+        "A login's is its member."
+    )
+    address: str = Field(
+        description="Where the request came from; empty for a command."
+    )
+    request_id: str = Field(
+        description="X-Request-ID of the request; `-` for a command."
+    )
+    facts: dict[str, str] = Field(
+        description="What was changed.",
+        examples=[{"role": "member → admin"}],
+    )
+
+    @classmethod
+    def of(cls, entry: AuditEntry) -> Self:
+        """What an admin sees of `entry`."""
+        return cls.model_validate(entry, from_attributes=True)

@@ -5,6 +5,7 @@ the database stays small as well: the planner answers it by an index.
 """
 
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -26,18 +27,20 @@ Operation = tuple[str, str]
 BUDGETS: dict[Operation, int] = {
     ("GET", "/"): 0,
     # The attempt is counted first, by source and by subject: 4. Then the
-    # member is read, the attempt taken back (2), the login written, and the
-    # member read again, in case that the account was just disabled.
-    ("POST", "/v1/auth/login"): 9,
+    # member is read, the attempt taken back (2), the login written with its
+    # entry in the audit (3), and the member read again, in case that the
+    # account was just disabled.
+    ("POST", "/v1/auth/login"): 11,
     # A login is read and rotated; its access token is not asked for.
     ("POST", "/v1/auth/refresh"): 2,
-    ("POST", "/v1/auth/logout"): 2,
+    # The login's end and its entry in the audit are one transaction (3).
+    ("POST", "/v1/auth/logout"): 4,
     # What is revoked is found first, so that one login can be left out.
-    ("POST", "/v1/auth/logout-all"): 3,
+    ("POST", "/v1/auth/logout-all"): 5,
     ("GET", "/v1/auth/validate"): 1,
     ("GET", "/v1/auth/logins"): 2,
     # The login is read first: it must be the caller's own.
-    ("DELETE", "/v1/auth/logins/{login_id}"): 3,
+    ("DELETE", "/v1/auth/logins/{login_id}"): 5,
     ("POST", "/v1/users"): 1,
     ("GET", "/v1/users"): 2,
     ("GET", "/v1/users/me"): 2,
@@ -45,9 +48,11 @@ BUDGETS: dict[Operation, int] = {
     # replaced (2), and all other logins are found and ended (2).
     ("PATCH", "/v1/users/me"): 12,
     ("GET", "/v1/users/{user_id}"): 2,
-    # The member is read and replaced (2), the logins found and ended (2), and
-    # given the role; the last read sees whether another admin was faster.
-    ("PATCH", "/v1/users/{user_id}"): 7,
+    # The member is read, read and replaced (3) together with the entry in the
+    # audit, which says what was before (2); the logins are found and ended
+    # (2), and given the role; the last read sees whether another admin was
+    # faster.
+    ("PATCH", "/v1/users/{user_id}"): 10,
     ("POST", "/v1/events"): 2,
     # One query where the guess of how far a page reaches holds; one that
     # falls short is followed by a second, see utils/event_pages.py.
@@ -86,6 +91,8 @@ BUDGETS: dict[Operation, int] = {
     ("POST", "/v1/events/{event_id}/check-ins"): 5,
     ("GET", "/v1/events/{event_id}/check-in"): 3,
     ("DELETE", "/v1/events/{event_id}/check-in/{user_id}"): 4,
+    # A page is looked for in the last day, the last month, and in all.
+    ("GET", "/v1/audit"): 4,
 }
 
 # Reads that need no caller: they cost one less without.
@@ -151,6 +158,10 @@ _SEATS: dict[Operation, int] = {
 
 # Each has an index that selects by it, with the collection that it reads.
 _LOOKUPS: list[tuple[str, db.Document]] = [
+    ("audit", {"action": "x"}),
+    ("audit", {"actor_id": "x"}),
+    ("audit", {"target_id": "x"}),
+    ("audit", {"at": {"$gt": datetime(2030, 1, 1, tzinfo=UTC)}}),
     ("logins", {"refresh_hash": "x"}),
     ("users", {"email_key": "x"}),
     ("users", {"revision": "x"}),
@@ -161,7 +172,6 @@ _LOOKUPS: list[tuple[str, db.Document]] = [
     ("rsvps", {"user_id": "x"}),
     ("rsvps", {"revision": "x"}),
     ("mails", {"key": "x"}),
-    ("audit", {"actor_id": "x"}),
     ("events", {"lookup.listed": True, "lookup.terms": "wo"}),
     ("events", {"lookup.listed": True, "lookup.cells": {"$in": ["0.1:1:1"]}}),
     ("events", {"lookup.listed": True, "tags": {"$in": ["food"]}}),

@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import inspect
 import pkgutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,12 +11,14 @@ from typing import Any
 
 import pytest
 from fastapi.routing import APIRoute
+from pymongo.asynchronous.collection import AsyncCollection
 
 import docs
 import routes
 import utils
 from app import app
 from tests.contract import operations
+from utils import audit
 from utils.collections import declared_indexes
 
 ROOT = Path(__file__).parents[2]
@@ -105,6 +108,38 @@ class TestOwners:
 
     def test_all_indexes_are_declared(self) -> None:
         assert set(declared_indexes()) == set(_owners())
+
+
+class TestAudit:
+    """What is written down stays: nothing changes or removes it."""
+
+    def test_its_owner_offers_no_change(self) -> None:
+        offered = {
+            name
+            for name, value in vars(audit).items()
+            if inspect.isfunction(value)
+            and value.__module__ == audit.__name__
+            and not name.startswith("_")
+        }
+        assert offered == {"record", "list_entries"}
+
+    def test_whoever_holds_the_collection_adds_or_reads(self) -> None:
+        """Its owner alone opens it, and passes it to `paging` at most."""
+        asked_for = {
+            node.attr
+            for path, tree in _sources()
+            if str(path) in ("utils/audit.py", "utils/paging.py")
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Attribute)
+        }
+        assert asked_for & set(dir(AsyncCollection)) == {
+            "insert_one",
+            "aggregate",
+        }
+
+    def test_nothing_expires(self) -> None:
+        for index in audit.INDEXES:
+            assert "expireAfterSeconds" not in index.document
 
 
 class TestUtils:
