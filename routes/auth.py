@@ -69,7 +69,7 @@ async def refresh(
     responses=member_problems(),
 )
 async def log_out(actor: CurrentUser) -> None:
-    await logins.revoke_login(actor.login_id)
+    await logins.log_out(actor)
 
 
 @router.post(
@@ -79,7 +79,7 @@ async def log_out(actor: CurrentUser) -> None:
     responses=member_problems(),
 )
 async def log_out_all(actor: CurrentUser) -> None:
-    await logins.revoke_logins_of(actor.user_id)
+    await logins.log_out_all(actor)
 
 
 @router.get(

@@ -1,16 +1,18 @@
 """Accounts: what concerns a member and their logins together.
 
-Owns no collection. May call: attempts, logins, users. Each use case writes the
-member first and the logins then; repeating it after a crash in between does
-what was left.
+Owns no collection. May call: attempts, audit, logins, users. Each use case
+writes the member first and the logins then; repeating it after a crash in
+between does what was left.
 """
 
 from collections.abc import Collection
 
-from models.exceptions import ForbiddenError
+from config import transactions
+from models.audit import AuditAction
+from models.exceptions import BadCredentialsError, ForbiddenError
 from models.logins import Actor, TokenPair
 from models.users import Role, User, UserAdminUpdate, UserUpdate
-from utils import attempts, logins, users
+from utils import attempts, audit, logins, users
 
 
 async def log_in(
@@ -23,7 +25,15 @@ async def log_in(
         TooManyAttemptsError: too many logins failed for this e-mail.
     """
     attempt = await attempts.begin(users.email_key(email), source=address)
-    user = await users.check_password(email, password)
+    user = await users.find_user_by_email(email)
+    if not await users.may_log_in(user, password) or user is None:
+        # What was typed as e-mail is not written down: it may be a password.
+        await audit.record(
+            AuditAction.LOGIN_FAILED,
+            actor_id=None,
+            target_id=None if user is None else user.id,
+        )
+        raise BadCredentialsError()
     await attempts.succeed(attempt)
     return await logins.create_login(user, client=client)
 
@@ -72,18 +82,54 @@ async def administer(
     """
     if user_id == actor.user_id:
         raise ForbiddenError("Another admin must change your own account.")
-    user = await users.administer_user(user_id, change, if_match=if_match)
-    await _tell_logins(user)
-    return user
+    return await _administer(
+        user_id, change, actor_id=actor.user_id, if_match=if_match
+    )
 
 
 async def make_admin(user: User) -> User:
     """Makes a member an admin, on the operator's word."""
-    user = await users.administer_user(
-        user.id, UserAdminUpdate(role=Role.ADMIN)
+    return await _administer(
+        user.id, UserAdminUpdate(role=Role.ADMIN), actor_id=None
     )
+
+
+async def _administer(
+    user_id: str,
+    change: UserAdminUpdate,
+    *,
+    actor_id: str | None,
+    if_match: Collection[str] = (),
+) -> User:
+    async def work() -> User:
+        before = await users.get_user(user_id)
+        after = await users.administer_user(user_id, change, if_match=if_match)
+        await audit.record(
+            AuditAction.MEMBER_CHANGED,
+            actor_id=actor_id,
+            target_id=user_id,
+            **_difference(before, after),
+        )
+        return after
+
+    # The logins are no part of it: one that is made meanwhile must either be
+    # met by the second step, or read what the first one wrote.
+    user = await transactions.run(work, turn=user_id)
     await _tell_logins(user)
     return user
+
+
+def _difference(before: User, after: User) -> dict[str, str]:
+    """What an admin changed of a member, by field."""
+    states = [
+        {"role": user.role.value, "disabled": str(user.disabled).lower()}
+        for user in (before, after)
+    ]
+    return {
+        name: f"{old} → {states[1][name]}"
+        for name, old in states[0].items()
+        if old != states[1][name]
+    }
 
 
 async def _tell_logins(user: User) -> None:

@@ -1,12 +1,13 @@
 """Logins: sign in, refresh, sign out; who makes a request.
 
-Owns: `logins`. Indexes: see INDEXES. May call: paging, tokens,
+Owns: `logins`. Indexes: see INDEXES. May call: audit, paging, tokens,
 users.
 """
 
 from typing import Final
 
-from config import db
+from config import db, transactions
+from models.audit import AuditAction
 from models.base import Page, PageQuery, utc_now
 from models.exceptions import (
     BadCredentialsError,
@@ -16,7 +17,7 @@ from models.exceptions import (
 )
 from models.logins import Actor, Login, LoginRead, TokenPair
 from models.users import Role, User
-from utils import paging, tokens, users
+from utils import audit, paging, tokens, users
 
 COLLECTION: Final = "logins"
 INDEXES: Final = [
@@ -88,12 +89,22 @@ async def create_login(user: User, *, client: str) -> TokenPair:
         used_at=now,
         expires_at=tokens.login_expiry(now),
     )
-    await db.collection(COLLECTION).insert_one(login.dict())
+
+    async def work() -> None:
+        await db.collection(COLLECTION).insert_one(login.dict())
+        await audit.record(
+            AuditAction.LOGIN_CREATED,
+            actor_id=user.id,
+            target_id=user.id,
+            login_id=login.id,
+        )
+
+    await transactions.run(work)
     # Whoever disables an account or changes its role or password writes the
     # member first and its logins then. Either that second step meets this
     # login, or this read meets the changed member.
     if await _has_changed(user):
-        await revoke_login(login.id)
+        await _end(login.id, user_id=user.id, actor_id=None)
         raise BadCredentialsError()
     return _token_pair(login, family, secret)
 
@@ -124,14 +135,42 @@ async def refresh(refresh_token: str, *, retry_key: str | None) -> TokenPair:
         fresh = tokens.derive_secret(refresh_token, retry_key)
     if await _rotate(secret, fresh) or await _is_retry(login.id, fresh):
         return _token_pair(login, family, fresh)
-    await revoke_login(login.id)
+    # Whoever sent it, the thief or the member: nobody knows.
+    await _end(
+        login.id,
+        user_id=login.user_id,
+        actor_id=None,
+        action=AuditAction.LOGIN_REUSED,
+    )
     raise NotAuthenticatedError(
         "This refresh token was used before: the login has ended, log in again."
     )
 
 
+async def log_out(actor: Actor) -> None:
+    """Ends the login that makes the request.
+
+    Its tokens are refused from now on, by every worker.
+    """
+    await _end(actor.login_id, user_id=actor.user_id, actor_id=actor.user_id)
+
+
+async def log_out_all(actor: Actor) -> None:
+    """Ends all logins of the caller."""
+
+    async def work() -> None:
+        await revoke_logins_of(actor.user_id)
+        await audit.record(
+            AuditAction.LOGINS_REVOKED,
+            actor_id=actor.user_id,
+            target_id=actor.user_id,
+        )
+
+    await transactions.run(work, turn=actor.user_id)
+
+
 async def revoke_own_login(login_id: str, *, actor: Actor) -> None:
-    """Ends one of the caller's logins.
+    """Ends one of the caller's logins; it may have ended before.
 
     Raises:
         LoginNotFoundError: the caller has no such login.
@@ -139,14 +178,8 @@ async def revoke_own_login(login_id: str, *, actor: Actor) -> None:
     login = await _find_login(login_id)
     if login is None or login.user_id != actor.user_id:
         raise LoginNotFoundError(login_id)
-    await revoke_login(login_id)
-
-
-async def revoke_login(login_id: str) -> None:
-    """Ends a login: its tokens are refused from now on, by every worker."""
-    await db.collection(COLLECTION).update_one(
-        {"_id": login_id}, {"$set": _revocation()}
-    )
+    if login.revoked_at is None:
+        await _end(login_id, user_id=login.user_id, actor_id=actor.user_id)
 
 
 async def revoke_logins_of(user_id: str, *, but: str | None = None) -> None:
@@ -167,6 +200,26 @@ async def change_role_of(user_id: str, role: Role) -> None:
 async def _find_login(login_id: str) -> Login | None:
     document = await db.find_by_id(COLLECTION, login_id)
     return None if document is None else Login.from_document(document)
+
+
+async def _end(
+    login_id: str,
+    *,
+    user_id: str,
+    actor_id: str | None,
+    action: AuditAction = AuditAction.LOGIN_REVOKED,
+) -> None:
+    """Ends a member's login, and writes down who did it, and why."""
+
+    async def work() -> None:
+        await db.collection(COLLECTION).update_one(
+            {"_id": login_id}, {"$set": _revocation()}
+        )
+        await audit.record(
+            action, actor_id=actor_id, target_id=user_id, login_id=login_id
+        )
+
+    await transactions.run(work, turn=login_id)
 
 
 async def _has_changed(user: User) -> bool:

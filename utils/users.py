@@ -13,7 +13,6 @@ from pydantic import SecretStr
 from config import db
 from models.base import Page, new_id, utc_now
 from models.exceptions import (
-    BadCredentialsError,
     EmailTakenError,
     ForbiddenError,
     InvalidRequestError,
@@ -138,20 +137,15 @@ async def create_user(new: UserCreate, *, role: Role = Role.MEMBER) -> User:
     return user
 
 
-async def check_password(email: str, password: str) -> User:
-    """The member whom e-mail and password belong to.
+async def may_log_in(user: User | None, password: str) -> bool:
+    """Whether it is this member's password, and the account not disabled.
 
-    Raises:
-        BadCredentialsError: they don't, or the account is disabled; each case
-            takes as long as the others.
+    None stands for an unknown e-mail; each case takes as long as the others.
     """
-    user = await find_user_by_email(email)
     verified = await passwords.verify_password(
         password, None if user is None else user.password_hash
     )
-    if user is None or not verified or user.disabled:
-        raise BadCredentialsError()
-    return user
+    return user is not None and verified and not user.disabled
 
 
 async def confirm_password(user_id: str, given: SecretStr) -> User:
