@@ -19,6 +19,7 @@ TAGS = [
         "name": "Events",
         "description": "Publish, find, change, approve gatherings.",
     },
+    {"name": "Feedback", "description": "What members think of events."},
     {"name": "Audit", "description": "Who did what to whom, for admins."},
     {"name": "Service", "description": "What this service is."},
 ]

@@ -9,6 +9,7 @@
     │   ├── LoginNotFoundError           404 login-not-found
     │   ├── EventNotFoundError           404 event-not-found
     │   ├── RsvpNotFoundError            404 rsvp-not-found
+    │   ├── FeedbackNotFoundError        404 feedback-not-found
     │   └── ForeignTicketError           404 foreign-ticket
     ├── MethodNotAllowedError            405 method-not-allowed
     ├── NotAcceptableError               406 not-acceptable
@@ -17,6 +18,8 @@
     │   ├── EventClosedError             409 event-closed
     │   ├── CapacityBelowSeatsError      409 capacity-below-seats
     │   ├── AlreadyDecidedError          409 already-decided
+    │   ├── EventNotStartedError         409 event-not-started
+    │   ├── FeedbackExistsError          409 feedback-exists
     │   ├── NoSeatError                  409 no-seat
     │   ├── TicketWithdrawnError         409 ticket-withdrawn
     │   └── AlreadyCheckedInError        409 already-checked-in
@@ -153,6 +156,17 @@ class RsvpNotFoundError(NotFoundError):
         super().__init__(facts={"event_id": event_id, "user_id": user_id})
 
 
+class FeedbackNotFoundError(NotFoundError):
+    """No feedback has this id, or the caller may not know of it."""
+
+    title = "Feedback not found"
+    slug = "feedback-not-found"
+    hint = "There is no feedback with this id, or it is not open to you."
+
+    def __init__(self, feedback_id: str) -> None:
+        super().__init__(facts={"feedback_id": feedback_id})
+
+
 class ForeignTicketError(NotFoundError):
     """The ticket is good, but at another event."""
 
@@ -249,6 +263,32 @@ class AlreadyDecidedError(ConflictError):
             f"This event is {approval} already.",
             {"event_id": event_id, "approval": approval},
         )
+
+
+class EventNotStartedError(ConflictError):
+    """Nobody can say yet how the event was."""
+
+    title = "Event not started"
+    slug = "event-not-started"
+    hint = "This event starts at 2030-05-01T16:30:00Z: wait until then."
+
+    def __init__(self, event_id: str, starts_at: datetime) -> None:
+        at = starts_at.isoformat().replace("+00:00", "Z")
+        super().__init__(
+            f"This event starts at {at}: wait until then.",
+            {"event_id": event_id, "starts_at": at},
+        )
+
+
+class FeedbackExistsError(ConflictError):
+    """The caller has rated this event."""
+
+    title = "Feedback exists"
+    slug = "feedback-exists"
+    hint = "You have rated this event: change your feedback instead."
+
+    def __init__(self, event_id: str) -> None:
+        super().__init__(facts={"event_id": event_id})
 
 
 class NoSeatError(ConflictError):

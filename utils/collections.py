@@ -6,9 +6,27 @@ Owns no collection. May call: all owners. The highest rank.
 from typing import Final
 
 from config import db
-from utils import attempts, audit, events, logins, mails, rsvps, users
+from utils import (
+    attempts,
+    audit,
+    events,
+    feedback,
+    logins,
+    mails,
+    rsvps,
+    users,
+)
 
-_OWNERS: Final = (attempts, audit, events, logins, mails, rsvps, users)
+_OWNERS: Final = (
+    attempts,
+    audit,
+    events,
+    feedback,
+    logins,
+    mails,
+    rsvps,
+    users,
+)
 
 
 def declared_indexes() -> db.Indexes:

@@ -1,6 +1,7 @@
 """Organising: what concerns an event and its guests together.
 
-Owns no collection. May call: events, rsvps. Each use case is one transaction.
+Owns no collection. May call: events, feedback, rsvps. Each use case is one
+transaction.
 """
 
 from collections.abc import Collection
@@ -8,7 +9,7 @@ from collections.abc import Collection
 from config import transactions
 from models.events import Event, EventUpdate
 from models.logins import Actor
-from utils import events, rsvps
+from utils import events, feedback, rsvps
 
 
 async def update_event(
@@ -43,5 +44,6 @@ async def delete_event(event_id: str, *, actor: Actor) -> None:
     async def work() -> None:
         await events.delete(event_id, actor=actor)
         await rsvps.delete_of(event_id)
+        await feedback.delete_of(event_id)
 
     await transactions.run(work, turn=event_id)

@@ -505,6 +505,7 @@ class TestDelete:
             "delete",
             "insert",
             "delete",
+            "delete",
             "commitTransaction",
         ]
         assert_problem(await client.get(path), 404, "event-not-found")
