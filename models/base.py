@@ -102,6 +102,11 @@ def refuse_invisible(text: str, *, but: str = "") -> str:
     return unicodedata.normalize("NFC", text)
 
 
+def refuse_invisible_but_lines(text: str) -> str:
+    """Like `refuse_invisible`, for texts that have lines and tabs."""
+    return refuse_invisible(text, but="\n\r\t")
+
+
 # JSON has numbers and booleans of its own: "20" and 0 are neither.
 JsonInt = Annotated[int, Strict()]
 JsonFloat = Annotated[float, Strict()]

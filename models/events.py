@@ -25,6 +25,7 @@ from models.base import (
     RequestModel,
     UtcTime,
     refuse_invisible,
+    refuse_invisible_but_lines,
     utc_now,
 )
 from models.links import Link, Links
@@ -75,17 +76,15 @@ class Sort(StrEnum):
     DISTANCE = "distance"
 
 
-def _check_lines(text: str) -> str:
-    return refuse_invisible(text, but="\n\r\t")
-
-
 Title = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=120),
     AfterValidator(refuse_invisible),
 ]
 Description = Annotated[
-    str, StringConstraints(max_length=10_000), AfterValidator(_check_lines)
+    str,
+    StringConstraints(max_length=10_000),
+    AfterValidator(refuse_invisible_but_lines),
 ]
 
 

@@ -10,19 +10,16 @@ from models.base import (
     JsonInt,
     RequestModel,
     UtcTime,
-    refuse_invisible,
+    refuse_invisible_but_lines,
     utc_now,
 )
 from models.users import MemberName
 
-
-def _check_lines(text: str) -> str:
-    return refuse_invisible(text, but="\n\r\t")
-
-
 Stars = Annotated[JsonInt, Field(ge=1, le=5)]
 Comment = Annotated[
-    str, StringConstraints(max_length=5_000), AfterValidator(_check_lines)
+    str,
+    StringConstraints(max_length=5_000),
+    AfterValidator(refuse_invisible_but_lines),
 ]
 
 
