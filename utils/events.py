@@ -95,6 +95,16 @@ async def find_events(event_ids: Collection[str]) -> dict[str, Event]:
     }
 
 
+async def list_created_by(user_id: str) -> list[Event]:
+    """All events of a member, those first that start first."""
+    found = db.collection(COLLECTION).find(
+        {"creator_id": user_id},
+        paging.WITHOUT_LOOKUP,
+        sort=[("starts_at", db.ASCENDING)],
+    )
+    return [Event.from_document(document) async for document in found]
+
+
 def is_open_to(event: Event, *, actor: Actor | None) -> bool:
     """Whether the caller may see an event without being invited to it."""
     if event.public and event.approval is Approval.APPROVED:
@@ -263,6 +273,14 @@ async def cancel(event_id: str, *, actor: Actor) -> Event:
         return event
 
     return await transactions.run(work, turn=event_id)
+
+
+async def hand_over(event_id: str, *, heir_id: str) -> None:
+    """Makes another member the organiser of an event, whatever its state."""
+    await db.collection(COLLECTION).update_one(
+        {"_id": event_id},
+        {"$set": {"creator_id": heir_id, "revision": new_id()}},
+    )
 
 
 async def delete(event_id: str, *, actor: Actor) -> None:

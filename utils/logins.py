@@ -190,6 +190,17 @@ async def revoke_logins_of(user_id: str, *, but: str | None = None) -> None:
     await logins.update_many({"_id": {"$in": ids}}, {"$set": _revocation()})
 
 
+async def delete_logins_of(user_id: str) -> None:
+    """Forgets all logins of a member who leaves; their tokens end as well."""
+    await db.collection(COLLECTION).delete_many({"user_id": user_id})
+
+
+async def list_all_of(user_id: str) -> list[Login]:
+    """All logins of a member, those that ended lately included."""
+    found = db.collection(COLLECTION).find({"user_id": user_id})
+    return [Login.from_document(document) async for document in found]
+
+
 async def change_role_of(user_id: str, role: Role) -> None:
     """Makes a member's living logins act in their new role."""
     await db.collection(COLLECTION).update_many(

@@ -218,6 +218,20 @@ async def administer_user(
     )
 
 
+async def disable(user_id: str) -> None:
+    """Disables a member who leaves; part of a transaction.
+
+    Raises:
+        UserNotFoundError: there is none.
+    """
+    await _change(user_id, {"disabled": True}, lambda _: None)
+
+
+async def delete_user(user_id: str) -> None:
+    """Forgets a member, whose e-mail is free from then on."""
+    await db.collection(COLLECTION).delete_one({"_id": user_id})
+
+
 def email_key(email: str) -> str:
     """What makes an e-mail the same as another: not its letters' case."""
     name, _, domain = unicodedata.normalize("NFKC", email.strip()).rpartition(
