@@ -38,6 +38,7 @@ __all__ = [
     "DuplicateKeyError",
     "IndexModel",
     "NotATestDatabaseError",
+    "OvertakenError",
     "collection",
     "configure",
     "connected",
@@ -47,6 +48,7 @@ __all__ = [
     "get_client",
     "insert_missing",
     "new_test_database_name",
+    "replace_all",
     "wipe_test_database",
 ]
 
@@ -81,6 +83,10 @@ _DUPLICATE_KEY_CODE: Final = 11000
 
 class DatabaseStartError(Exception):
     """The database can't be used; the message is one line for an operator."""
+
+
+class OvertakenError(Exception):
+    """Another change of a document came first: begin again with the newer."""
 
 
 class NotATestDatabaseError(Exception):
@@ -222,6 +228,31 @@ async def insert_missing(name: str, documents: Sequence[Document]) -> int:
             raise
         return int(error.details["nInserted"])
     return len(result.inserted_ids)
+
+
+async def replace_all(
+    name: str, replacements: Sequence[tuple[Document, Document]]
+) -> None:
+    """Replaces what each filter meets by its document, in one command.
+
+    It belongs to a transaction, which undoes the others when one of the
+    filters meets nothing.
+
+    Args:
+        name: the collection.
+        replacements: filters with documents, some hundreds at most.
+
+    Raises:
+        OvertakenError: a filter meets nothing: another change came first.
+    """
+    if not replacements:
+        return
+    result = await collection(name).bulk_write(
+        [pymongo.ReplaceOne(*replacement) for replacement in replacements],
+        ordered=False,
+    )
+    if result.matched_count < len(replacements):
+        raise OvertakenError(name)
 
 
 def new_test_database_name() -> str:
