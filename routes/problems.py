@@ -5,6 +5,7 @@ RFC 9457. The framework's own errors become the same kind of answer.
 
 import http
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -37,6 +38,7 @@ _FORM: Final = "application/x-www-form-urlencoded"
 
 # A body of garbage must not make a longer answer.
 _MOST_FAULTS: Final = 20
+_PARAMETER: Final = re.compile(r"{[^}]*}")
 _LOG: Final = logging.getLogger("muster.problems")
 
 
@@ -197,22 +199,30 @@ def _of_http(request: Request, error: HTTPException) -> MusterError:
 
 def _methods_at(request: Request) -> list[str]:
     """What the path can be asked with; the framework names one route's only."""
+    template = _template_of(request)
     routes: list[APIRoute] = request.app.state.api_routes
-    path = request.url.path
-    fixed = _is_fixed(request)
     methods = {
         method
         for route in routes
-        if (route.path == path if fixed else route.path_regex.match(path))
+        if route.path == template
         for method in route.methods or ()
     }
     return sorted(methods) or ["GET"]
 
 
-def _is_fixed(request: Request) -> bool:
-    """Whether the path is one of its own, such as /v1/events/queue."""
+def _template_of(request: Request) -> str | None:
+    """The path's own template: /v1/events/queue, not /v1/events/{event_id}."""
     routes: list[APIRoute] = request.app.state.api_routes
-    return any(route.path == request.url.path for route in routes)
+    fitting = {
+        route.path
+        for route in routes
+        if route.path_regex.match(request.url.path)
+    }
+    return max(fitting, key=_literal_length, default=None)
+
+
+def _literal_length(template: str) -> int:
+    return len(_PARAMETER.sub("", template))
 
 
 def _of_validation(
@@ -220,7 +230,9 @@ def _of_validation(
 ) -> MusterError:
     expected = _expected_media_type(request)
     sent = request.headers.get("content-type", "").partition(";")[0].strip()
-    if faults[0]["loc"][0] == "path" and _is_fixed(request):
+    route = request.scope.get("route")
+    taken = isinstance(route, APIRoute) and route.path != _template_of(request)
+    if faults[0]["loc"][0] == "path" and taken:
         # It was taken for the id of a neighbour's path: /v1/events/{event_id}.
         return MethodNotAllowedError(_methods_at(request))
     about_body = any(fault["loc"][0] == "body" for fault in faults)

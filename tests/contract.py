@@ -37,16 +37,21 @@ def _operation_of(request: httpx.Request) -> dict[str, Any] | None:
     """The documented operation that serves `request`, if one does."""
     parts = request.url.path.split("/")
     fitting = [
-        (path.count("{"), operation)
-        for (method, path), operation in operations().items()
-        if method == request.method and _fits(path.split("/"), parts)
+        path for _, path in operations() if _fits(path.split("/"), parts)
     ]
-    # A fixed path such as /v1/users/me goes before a template.
-    return min(fitting, key=lambda pair: pair[0])[1] if fitting else None
+    # A fixed path such as /v1/users/me goes before a template, and one with an
+    # ending before one without.
+    path = min(fitting, key=lambda p: (p.count("{"), -len(p)), default="")
+    return operations().get((request.method, path))
 
 
 def _fits(template: list[str], parts: list[str]) -> bool:
     return len(template) == len(parts) and all(
-        wanted == part or (part != "" and wanted.startswith("{"))
+        wanted == part
+        or (
+            wanted.startswith("{")
+            and part != ""
+            and part.endswith(wanted.partition("}")[2])
+        )
         for wanted, part in zip(template, parts, strict=True)
     )
