@@ -124,7 +124,8 @@ class Event(ExtendedBaseModel):
         rating_sum: sum of the feedback's ratings; sums stay exact.
         arrivals: counts those who came to have a seat or to wait for one.
         sequence: counts the changes that matter to calendars (RFC 5545).
-        import_key: what an imported event is known by; see `icalendar`.
+        import_key: what an imported event is known by; see `calendars`.
+        import_digest: of what the calendar file said when it was last read.
         revision: changes with every change.
     """
 
@@ -150,6 +151,7 @@ class Event(ExtendedBaseModel):
     rating_count: int = 0
     sequence: int = 0
     import_key: str | None = None
+    import_digest: str | None = None
     created_at: UtcTime = Field(default_factory=utc_now)
     updated_at: UtcTime = Field(default_factory=utc_now)
     revision: str
@@ -224,6 +226,8 @@ class EventImport(EventCreate):
     id: ObjectId
     creator_id: ObjectId
     approval: Approval = Approval.APPROVED
+    import_key: str | None = None
+    import_digest: str | None = None
 
     @model_validator(mode="after")
     def _check_approval(self) -> Self:
@@ -286,8 +290,8 @@ _NEAR = re.compile(
 _NEAR_HINT = "near is latitude,longitude in degrees, such as near=48.87,2.33"
 
 
-class EventQuery(PageQuery):
-    """Which events to list; the conditions are combined with *and*."""
+class EventFilters(RequestModel):
+    """Which events are meant; the conditions are combined with *and*."""
 
     near: str | None = Field(
         None,
@@ -361,6 +365,10 @@ class EventQuery(PageQuery):
         if self.sort is not None:
             return self.sort
         return Sort.STARTS_AT if self.near is None else Sort.DISTANCE
+
+
+class EventQuery(EventFilters, PageQuery):
+    """Which page of which events to list."""
 
 
 class EventRead(BaseModel):

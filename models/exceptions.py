@@ -383,6 +383,7 @@ class InvalidRequestError(MusterError):
             else loc
         )
         super().__init__(f"{where}: {first['msg']}", {"errors": list(errors)})
+        self.reason = str(first["msg"])
 
     @classmethod
     def at(

@@ -18,6 +18,7 @@ from models.events import (
     MAX_DURATION,
     Approval,
     Event,
+    EventFilters,
     EventFound,
     EventQuery,
     Sort,
@@ -121,6 +122,27 @@ async def list_page(
     )
 
 
+async def list_whole(
+    events: db.Collection,
+    filters: EventFilters,
+    *,
+    owner: str | None,
+    limit: int,
+) -> list[Event]:
+    """The first `limit` events of a walk, by one query.
+
+    Raises:
+        InvalidRequestError: `q` has no word.
+    """
+    walk = event_walks.begin_whole(filters, owner=owner, limit=limit)
+    circle_km = None if filters.near is None else filters.radius_km
+    select = walk.select(circle_km)
+    if circle_km is None:
+        select |= _span(walk.earliest(), walk.end())
+    found = await _find(events, walk, select, circle_km)
+    return [Event.from_document(document) for document in found[:limit]]
+
+
 def _show(document: db.Document) -> EventFound:
     found = EventFound.of(Event.from_document(document))
     chord = document.get("chord")
@@ -138,7 +160,7 @@ async def _nearest(
     found: list[db.Document] = []
     for circle_km in (guess, radius) if guess < radius else (radius,):
         found = await _find(events, walk, walk.select(circle_km), circle_km)
-        if len(found) > walk.query.limit:
+        if len(found) > walk.limit:
             break
     _PACE.learn(walk.kind, _distance_reached(walk, found), _MIN_RADIUS_KM)
     return found
@@ -154,7 +176,7 @@ async def _by_start(
     found: list[db.Document] = []
     for select in _spans(walk):
         found += await _find(events, walk, select, have=len(found))
-        if len(found) > walk.query.limit:
+        if len(found) > walk.limit:
             break
     _PACE.learn(walk.kind, _seconds_reached(walk, found), _MIN_SPAN_SECONDS)
     return found
@@ -227,16 +249,18 @@ async def _find(
         pipeline.append({"$match": {"$and": conditions}})
     pipeline += [
         {"$sort": walk.sort_keys()},
-        {"$limit": walk.query.limit + 1 - have},
+        {"$limit": walk.limit + 1 - have},
         {"$project": paging.WITHOUT_LOOKUP},
     ]
-    return await (await events.aggregate(pipeline)).to_list()
+    # In one batch: the driver asks for the first hundred otherwise.
+    cursor = await events.aggregate(pipeline, batchSize=walk.limit + 2)
+    return await cursor.to_list()
 
 
 def _distance_reached(
     walk: event_walks.Walk, found: list[db.Document]
 ) -> float | None:
-    if len(found) <= walk.query.limit:
+    if len(found) <= walk.limit:
         return None
     return geo.km_of_chord_squared(found[-1]["chord"])
 
@@ -245,7 +269,7 @@ def _seconds_reached(
     walk: event_walks.Walk, found: list[db.Document]
 ) -> float | None:
     origin = walk.origin()
-    if origin is None or len(found) <= walk.query.limit:
+    if origin is None or len(found) <= walk.limit:
         return None
     reached: timedelta = found[-1]["starts_at"] - origin
     return abs(max(reached, timedelta(0)).total_seconds())

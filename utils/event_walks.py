@@ -13,7 +13,7 @@ from pydantic import Field
 
 from config import db
 from models.base import utc_now
-from models.events import MAX_DURATION, EventQuery, Sort, Status
+from models.events import MAX_DURATION, EventFilters, EventQuery, Sort, Status
 from utils import geo, paging, search
 
 _MILLISECOND: Final = timedelta(milliseconds=1)
@@ -44,11 +44,12 @@ class EventCursor(paging.Cursor):
 class Walk:
     """One walk through the events that fit a query."""
 
-    query: EventQuery
+    query: EventFilters
     owner: str | None
     as_of: datetime
-    cursor: EventCursor | None
-    asked: str
+    limit: int
+    cursor: EventCursor | None = None
+    asked: str = ""
 
     @cached_property
     def kind(self) -> str:
@@ -179,10 +180,22 @@ def begin(query: EventQuery, *, owner: str | None) -> Walk:
     asked = paging.fingerprint(query, owner or "")
     search.require_word(query.q)
     if query.cursor is None:
-        return Walk(query, owner, utc_now(), None, asked)
+        return Walk(query, owner, utc_now(), query.limit, None, asked)
     cursor = paging.decode(EventCursor, query.cursor, query=asked)
     as_of = paging.from_milliseconds(cursor.as_of_ms)
-    return Walk(query, owner, as_of, cursor, asked)
+    return Walk(query, owner, as_of, query.limit, cursor, asked)
+
+
+def begin_whole(
+    filters: EventFilters, *, owner: str | None, limit: int
+) -> Walk:
+    """A walk of one page, which no other one follows.
+
+    Raises:
+        InvalidRequestError: `q` has no word.
+    """
+    search.require_word(filters.q)
+    return Walk(filters, owner, utc_now(), limit)
 
 
 def _status_condition(status: Status, now: datetime) -> db.Document:

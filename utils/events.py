@@ -4,7 +4,10 @@ Owns: `events`. Indexes: see INDEXES. May call: audit, etags, event_pages,
 mails, paging.
 """
 
+import asyncio
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
+from datetime import datetime
 from typing import Any, Final
 
 from config import db, transactions
@@ -14,6 +17,7 @@ from models.events import (
     Approval,
     Event,
     EventCreate,
+    EventFilters,
     EventFound,
     EventImport,
     EventQuery,
@@ -47,6 +51,12 @@ INDEXES: Final = [
             ("_id", db.ASCENDING),
         ]
     ),
+    # Racing imports of one file meet here.
+    db.IndexModel(
+        "import_key",
+        unique=True,
+        partialFilterExpression={"import_key": {"$gt": ""}},
+    ),
 ]
 
 _DECISIONS: Final = {
@@ -55,6 +65,17 @@ _DECISIONS: Final = {
 }
 # Changes of these concern those who wrote the event into their calendars.
 _CALENDAR_FIELDS: Final = ("starts_at", "ends_at", "location", "online_url")
+# What a calendar file says of an event.
+_IMPORTED_FIELDS: Final = {
+    "title",
+    "description",
+    "starts_at",
+    "ends_at",
+    "tags",
+    "location",
+    "online_url",
+    "links",
+}
 _OVER: Final = "an event that is over can't be published"
 
 
@@ -127,9 +148,7 @@ async def access_event_for_edit(event_id: str, *, actor: Actor) -> Event:
         raise ForbiddenError(
             "Only its creator or an admin may change an event."
         )
-    status = event.status_at(utc_now())
-    if status in (Status.CANCELLED, Status.PAST):
-        raise EventClosedError(event_id, status)
+    _require_open(event)
     return event
 
 
@@ -142,14 +161,35 @@ async def list_events(
         NotAuthenticatedError: an anonymous caller asks for their own events.
         InvalidRequestError: the cursor is malformed or of another query.
     """
-    if not query.mine:
-        owner = None
-    elif actor is None:
-        raise NotAuthenticatedError("Log in to list your own events.")
-    else:
-        owner = actor.user_id
     return await event_pages.list_page(
-        db.collection(COLLECTION), query, owner=owner
+        db.collection(COLLECTION), query, owner=_owner(query, actor)
+    )
+
+
+async def list_whole(
+    filters: EventFilters, *, actor: Actor | None, limit: int
+) -> list[Event]:
+    """The first `limit` of the events that the caller may see.
+
+    Raises:
+        NotAuthenticatedError: an anonymous caller asks for their own events.
+        InvalidRequestError: `q` has no word.
+    """
+    return await event_pages.list_whole(
+        db.collection(COLLECTION),
+        filters,
+        owner=_owner(filters, actor),
+        limit=limit,
+    )
+
+
+async def list_created(
+    user_id: str, *, since: datetime, limit: int
+) -> list[Event]:
+    """The first `limit` events of a member that start at `since` or later."""
+    every_status = EventFilters(status=list(Status), starts_after=since)
+    return await event_pages.list_whole(
+        db.collection(COLLECTION), every_status, owner=user_id, limit=limit
     )
 
 
@@ -201,13 +241,79 @@ async def import_events(new: Sequence[EventImport]) -> int:
     Returns:
         How many were not there before.
     """
-    return await db.insert_missing(
-        COLLECTION,
-        [
+
+    def documents() -> list[db.Document]:
+        return [
             _to_document(Event(**event.model_dump(), revision=new_id()))
             for event in new
-        ],
+        ]
+
+    # Their words take a millisecond each where the texts are long.
+    return await db.insert_missing(
+        COLLECTION, await asyncio.to_thread(documents)
     )
+
+
+async def list_imported(import_keys: Collection[str]) -> dict[str, Event]:
+    """The events that were imported under these keys.
+
+    Args:
+        import_keys: some hundreds at most, neighbours in the order of keys:
+            what lies between the first and the last is read.
+    """
+    first, last = min(import_keys), max(import_keys)
+    found = await db.collection(COLLECTION).aggregate(
+        [
+            {"$match": {"import_key": {"$gte": first, "$lt": f"{last}~"}}},
+            {"$match": {"import_key": {"$in": list(import_keys)}}},
+            {"$project": paging.WITHOUT_LOOKUP},
+        ],
+        batchSize=len(import_keys) + 1,
+    )
+    events = [Event.from_document(document) async for document in found]
+    return {str(event.import_key): event for event in events}
+
+
+async def reimport(
+    wanted: Sequence[EventImport], *, cancelled: Collection[str], actor: Actor
+) -> dict[str, str]:
+    """Makes imported events agree with the file that they came from.
+
+    What a file does not say, such as the capacity, stays.
+
+    Args:
+        wanted: what the file says now, some hundreds at most.
+        cancelled: keys of those that do not take place any more.
+        actor: who imported them.
+
+    Returns:
+        Why one was not changed, by its key.
+    """
+
+    async def work() -> dict[str, str]:
+        found = await list_imported([str(new.import_key) for new in wanted])
+        faults: dict[str, str] = {}
+        changes: list[tuple[Event, Event]] = []
+        for new in wanted:
+            key = str(new.import_key)
+            try:
+                before = found[key]
+                changes.append(
+                    (before, _reimported(before, new, key in cancelled, actor))
+                )
+            except KeyError:
+                faults[key] = "it was deleted here meanwhile"
+            except InvalidRequestError as fault:
+                faults[key] = fault.reason
+            except EventClosedError as fault:
+                faults[key] = fault.detail
+        await _replace_all(changes)
+        return faults
+
+    while True:
+        # Each lost round is somebody else's success, so it ends.
+        with suppress(db.OvertakenError):
+            return await transactions.run(work, turn=f"import {actor.user_id}")
 
 
 async def update_event(
@@ -258,16 +364,8 @@ async def cancel(event_id: str, *, actor: Actor) -> Event:
             `access_event_for_edit`.
     """
 
-    def cancelled(event: Event) -> Event:
-        return event.model_copy(
-            update={
-                "cancelled_at": utc_now(),
-                "sequence": event.sequence + 1,
-            }
-        )
-
     async def work() -> Event:
-        _, event = await _change(event_id, cancelled, actor=actor)
+        _, event = await _change(event_id, _cancelled, actor=actor)
         await _tell_guests(MailKind.EVENT_CANCELLED, event)
         await _record_if_strange(AuditAction.EVENT_CANCELLED, event, actor)
         return event
@@ -355,9 +453,7 @@ async def _change(
     """
     while True:
         event = await access_event_for_edit(event_id, actor=actor)
-        new = changed(event).model_copy(
-            update={"updated_at": utc_now(), "revision": new_id()}
-        )
+        new = _revised(changed(event))
         result = await db.collection(COLLECTION).replace_one(
             {"revision": event.revision}, _to_document(new)
         )
@@ -416,6 +512,63 @@ async def _record_if_strange(
     """Writes down what an admin does to somebody else's event."""
     if actor.user_id != event.creator_id:
         await audit.record(action, actor_id=actor.user_id, target_id=event.id)
+
+
+async def _replace_all(changes: Sequence[tuple[Event, Event]]) -> None:
+    """Replaces events by others, all at once; part of a transaction."""
+
+    def replacements() -> list[tuple[db.Document, db.Document]]:
+        return [
+            ({"revision": before.revision}, _to_document(after))
+            for before, after in changes
+        ]
+
+    await db.replace_all(COLLECTION, await asyncio.to_thread(replacements))
+    for before, after in changes:
+        if after.cancelled_at is not None:
+            await _tell_guests(MailKind.EVENT_CANCELLED, after)
+        elif after.sequence > before.sequence:
+            await _tell_guests(MailKind.EVENT_CHANGED, after)
+
+
+def _reimported(
+    event: Event, new: EventImport, cancelled: bool, actor: Actor
+) -> Event:
+    _require_open(event)
+    if cancelled:
+        after = _cancelled(event)
+    else:
+        fields = new.model_dump(include=_IMPORTED_FIELDS)
+        after = _with_change(event, EventUpdate(**fields), actor)
+        after.import_digest = new.import_digest
+    return _revised(after)
+
+
+def _owner(filters: EventFilters, actor: Actor | None) -> str | None:
+    """Whose events are asked for; None for everybody's."""
+    if not filters.mine:
+        return None
+    if actor is None:
+        raise NotAuthenticatedError("Log in to list your own events.")
+    return actor.user_id
+
+
+def _require_open(event: Event) -> None:
+    status = event.status_at(utc_now())
+    if status in (Status.CANCELLED, Status.PAST):
+        raise EventClosedError(event.id, status)
+
+
+def _cancelled(event: Event) -> Event:
+    return event.model_copy(
+        update={"cancelled_at": utc_now(), "sequence": event.sequence + 1}
+    )
+
+
+def _revised(event: Event) -> Event:
+    return event.model_copy(
+        update={"updated_at": utc_now(), "revision": new_id()}
+    )
 
 
 def _first_approval(public: bool, actor: Actor) -> Approval:
