@@ -61,7 +61,13 @@ GivenPassword = Annotated[SecretStr, Field(min_length=1, max_length=128)]
 
 
 class User(ExtendedBaseModel):
-    """A member as stored."""
+    """A member as stored.
+
+    Attributes:
+        calendar_hash: of the secret in the address of the member's own
+            calendar; None while it has none.
+        revision: changes with every change.
+    """
 
     first_name: str
     last_name: str
@@ -70,6 +76,7 @@ class User(ExtendedBaseModel):
     role: Role = Role.MEMBER
     disabled: bool = False
     links: Links = []
+    calendar_hash: str | None = None
     created_at: UtcTime = Field(default_factory=utc_now)
     updated_at: UtcTime = Field(default_factory=utc_now)
     revision: str

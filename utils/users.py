@@ -43,6 +43,11 @@ INDEXES: Final = [
     db.IndexModel(
         [("lookup.terms", db.ASCENDING), ("created_at", db.ASCENDING)]
     ),
+    db.IndexModel(
+        "calendar_hash",
+        unique=True,
+        partialFilterExpression={"calendar_hash": {"$gt": ""}},
+    ),
 ]
 
 
@@ -93,6 +98,14 @@ async def find_names(user_ids: Collection[str]) -> dict[str, MemberName]:
         document["_id"]: MemberName(id=document.pop("_id"), **document)
         async for document in found
     }
+
+
+async def find_user_by_calendar(calendar_hash: str) -> User | None:
+    """The member whose calendar has this secret; None when nobody's has."""
+    document = await db.collection(COLLECTION).find_one(
+        {"calendar_hash": calendar_hash}
+    )
+    return None if document is None else User.from_document(document)
 
 
 async def list_users(query: UserQuery) -> Page[PrivateUser]:
@@ -230,6 +243,17 @@ async def disable(user_id: str) -> None:
 async def delete_user(user_id: str) -> None:
     """Forgets a member, whose e-mail is free from then on."""
     await db.collection(COLLECTION).delete_one({"_id": user_id})
+
+
+async def set_calendar(user_id: str, *, calendar_hash: str | None) -> User:
+    """Gives a member's calendar another secret, or none.
+
+    Raises:
+        UserNotFoundError: the account is gone.
+    """
+    return await _change(
+        user_id, {"calendar_hash": calendar_hash}, lambda _: None
+    )
 
 
 def email_key(email: str) -> str:
