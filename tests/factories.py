@@ -107,6 +107,42 @@ async def event(by: Actor | None = None, **overrides: Any) -> Event:
     return await events.get_event(event_id, actor=creator)
 
 
+def calendar_entry(**overrides: str | None) -> str:
+    """A VEVENT, tomorrow for two hours; None leaves a property out."""
+    starts_at = utc_now() + timedelta(days=1)
+    properties = {
+        "UID": f"{new_id()}@example.org",
+        "DTSTAMP": f"{starts_at:%Y%m%dT%H%M%SZ}",
+        "DTSTART": f"{starts_at:%Y%m%dT%H%M%SZ}",
+        "DTEND": f"{starts_at + 2 * HOUR:%Y%m%dT%H%M%SZ}",
+        "SUMMARY": "NumPy for beginners",
+        **overrides,
+    }
+    lines = [
+        # A name may have parameters: DTSTART;VALUE=DATE.
+        f"{name}:{value}"
+        for name, value in properties.items()
+        if value is not None
+    ]
+    return "\r\n".join(["BEGIN:VEVENT", *lines, "END:VEVENT", ""])
+
+
+def calendar(*components: str) -> str:
+    """A calendar file."""
+    return "".join(
+        ["BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:-//example.org//EN\r\n",
+         *components, "END:VCALENDAR\r\n"]
+    )  # fmt: skip
+
+
+def calendar_request(*components: str) -> dict[str, Any]:
+    """What a request that imports a calendar holds."""
+    return {
+        "content": calendar(*components).encode(),
+        "headers": {"Content-Type": "text/calendar"},
+    }
+
+
 def at(offset: timedelta) -> str:
     """The time that is `offset` from now, as a client sends it."""
     return (utc_now() + offset).isoformat()
