@@ -16,6 +16,7 @@ from docs import service as docs
 from routes import (
     audit,
     auth,
+    calendars,
     check_ins,
     events,
     feedback,
@@ -42,8 +43,10 @@ app.add_middleware(
 app.add_middleware(HeadRequests)
 app.add_middleware(RequestContext, on_fault=problems.on_fault)
 
-# The first is matched first: events are read most.
+# The first is matched first: calendars' paths look like ids of events to
+# those of events, which are read most.
 routers = (
+    calendars.router,
     events.router,
     rsvps.router,
     check_ins.router,

@@ -21,6 +21,10 @@ TAGS = [
     },
     {"name": "Feedback", "description": "What members think of events."},
     {"name": "Audit", "description": "Who did what to whom, for admins."},
+    {
+        "name": "Calendars",
+        "description": "Subscribe to events, import calendar files.",
+    },
     {"name": "Service", "description": "What this service is."},
 ]
 

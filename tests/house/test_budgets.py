@@ -4,7 +4,7 @@ A listener counts the commands of real requests. What a lookup by a key costs
 the database stays small as well: the planner answers it by an index.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,7 +19,7 @@ from models.users import Role
 from tests import factories
 from tests.commands import counted
 from tests.contract import operations
-from utils import events, feedback, rsvps
+from utils import calendars, events, feedback, rsvps
 
 Operation = tuple[str, str]
 
@@ -105,19 +105,39 @@ BUDGETS: dict[Operation, int] = {
     ("DELETE", "/v1/feedback/{feedback_id}"): 8,
     # A page is looked for in the last day, the last month, and in all.
     ("GET", "/v1/audit"): 4,
+    ("GET", "/v1/events.ics"): 2,
+    ("GET", "/v1/events/{event_id}.ics"): 2,
+    # For each hundred dates: what is known is read, what is new is written;
+    # what has changed is read and written in a transaction (3 more).
+    ("POST", "/v1/events/import"): 6,
+    # Its secret names the member; no login is read.
+    ("GET", "/v1/users/me/calendar.ics"): 2,
+    # The member is read and written, with the audit, in a transaction.
+    ("POST", "/v1/users/me/calendar"): 5,
+    ("DELETE", "/v1/users/me/calendar"): 5,
 }
 
 # Reads that need no caller: they cost one less without.
 _ANONYMOUS: list[Operation] = [
     ("GET", "/v1/events"),
+    ("GET", "/v1/events.ics"),
     ("GET", "/v1/events/{event_id}"),
+    ("GET", "/v1/events/{event_id}.ics"),
     ("GET", "/v1/users/{user_id}"),
     ("GET", "/v1/events/{event_id}/feedback"),
     ("GET", "/v1/feedback/{feedback_id}"),
 ]
 
+
+async def _own_calendar(caller: factories.Member) -> dict[str, Any]:
+    return {"params": {"token": await calendars.open_own(caller.actor)}}
+
+
 # What a request holds besides its path; the caller is known to some.
-_ASKED: dict[Operation, Callable[[factories.Member], dict[str, Any]]] = {
+_ASKED: dict[
+    Operation,
+    Callable[[factories.Member], dict[str, Any] | Awaitable[dict[str, Any]]],
+] = {
     ("POST", "/v1/auth/login"): lambda caller: {
         "data": {
             "username": caller.user.email,
@@ -142,6 +162,10 @@ _ASKED: dict[Operation, Callable[[factories.Member], dict[str, Any]]] = {
     ("PATCH", "/v1/events/{event_id}"): lambda _: {
         "json": factories.event_body(title="NumPy for all")
     },
+    ("POST", "/v1/events/import"): lambda _: factories.calendar_request(
+        factories.calendar_entry()
+    ),
+    ("GET", "/v1/users/me/calendar.ics"): _own_calendar,
     ("POST", "/v1/events/{event_id}/deny"): lambda _: {
         "json": {"reason": "Please name the venue."}
     },
@@ -197,6 +221,8 @@ _LOOKUPS: list[tuple[str, db.Document]] = [
     ("rsvps", {"user_id": "x"}),
     ("rsvps", {"revision": "x"}),
     ("mails", {"key": "x"}),
+    ("events", {"import_key": {"$gte": "x", "$lt": "x~"}}),
+    ("users", {"calendar_hash": "x"}),
     ("events", {"lookup.listed": True, "lookup.terms": "wo"}),
     ("events", {"lookup.listed": True, "lookup.cells": {"$in": ["0.1:1:1"]}}),
     ("events", {"lookup.listed": True, "tags": {"$in": ["food"]}}),
@@ -223,6 +249,8 @@ async def _cost(
         feedback_id=feedback_id,
     )
     asked = _ASKED[operation](caller) if operation in _ASKED else {}
+    if not isinstance(asked, dict):
+        asked = await asked
     # A list guesses from the last one, maybe another test's; a page that was
     # not full makes it forget.
     await client.get("/v1/events")

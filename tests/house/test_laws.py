@@ -22,7 +22,12 @@ from utils import audit
 from utils.collections import declared_indexes
 
 ROOT = Path(__file__).parents[2]
-_OPENERS = ("db.collection", "db.find_by_id", "db.insert_missing")
+_OPENERS = (
+    "db.collection",
+    "db.find_by_id",
+    "db.insert_missing",
+    "db.replace_all",
+)
 ROOMS = ("config", "routes", "utils", "models", "docs", "scripts")
 
 
@@ -239,6 +244,8 @@ class TestDocs:
 
 def _has_examples(schema: dict[str, Any]) -> bool:
     for option in schema.get("anyOf", [schema]):
+        if "examples" in option:
+            return True
         if "$ref" in option:
             name = option["$ref"].rpartition("/")[2]
             model = app.openapi()["components"]["schemas"][name]

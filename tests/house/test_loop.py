@@ -111,6 +111,26 @@ async def test_requests_do_not_block_it(client: httpx.AsyncClient) -> None:
     assert not slow
 
 
+async def test_calendars_do_not_block_it(client: httpx.AsyncClient) -> None:
+    """A file of a megabyte comes in, and a feed of a thousand goes out."""
+    member = await factories.member()
+    words = " ".join(f"word{n}" for n in range(60))
+    entries = [
+        factories.calendar_entry(DESCRIPTION=f"{n} {words}")
+        for n in range(1500)
+    ]
+    body = factories.calendar_request(*entries)
+    assert 900_000 < len(body["content"]) < 1024 * 1024
+    with _watched() as slow:
+        response = await client.post("/v1/events/import", auth=member, **body)
+        assert response.json()["created"] == 1000
+        feed = await client.get(
+            "/v1/events.ics", params={"mine": True}, auth=member
+        )
+        assert feed.content.count(b"BEGIN:VEVENT") == 1000
+    assert not slow
+
+
 @pytest.mark.usefixtures("slow_hasher")
 async def test_the_watch_sees_a_blocked_loop() -> None:
     async def block() -> None:
