@@ -94,12 +94,20 @@ def refuse_invisible(text: str, *, but: str = "") -> str:
         ValueError: it has control, formatting or unassigned characters other
             than those in `but`.
     """
-    for char in text:
-        if char in but or char in _JOINERS:
-            continue
-        if unicodedata.category(char).startswith("C"):
-            raise ValueError("a text has no control or invisible characters")
+    if any(_is_invisible(char, but) for char in text):
+        raise ValueError("a text has no control or invisible characters")
     return unicodedata.normalize("NFC", text)
+
+
+def drop_invisible(text: str, *, but: str = "") -> str:
+    """Returns `text` without what `refuse_invisible` refuses."""
+    return "".join(char for char in text if not _is_invisible(char, but))
+
+
+def _is_invisible(char: str, but: str) -> bool:
+    if char in but or char in _JOINERS:
+        return False
+    return unicodedata.category(char).startswith("C")
 
 
 def refuse_invisible_but_lines(text: str) -> str:

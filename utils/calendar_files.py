@@ -9,7 +9,6 @@ import json
 import os
 import subprocess
 import sys
-import unicodedata
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -20,6 +19,7 @@ import icalendar
 from pydantic import TypeAdapter, ValidationError
 
 from config.main import NAME, VERSION
+from models.base import drop_invisible
 from models.calendars import CalendarEntry, CalendarFile, ImportProblem
 from models.events import Approval, Event, EventCreate, Location, Tag
 from models.exceptions import InvalidRequestError
@@ -45,7 +45,6 @@ _UNTITLED: Final = "Untitled"
 _TITLE_LENGTH: Final = 120
 _DESCRIPTION_LENGTH: Final = 10_000
 _LINK: Final[TypeAdapter[str]] = TypeAdapter(Link)
-_JOINERS: Final = "\u200c\u200d"
 
 
 class _Text(icalendar.vText):
@@ -223,8 +222,9 @@ def _fault(message: str) -> InvalidRequestError:
 
 
 def _entry(raw: dict[str, Any]) -> CalendarEntry:
-    place = _cut(_visible(_one_line(raw["place"])), _TITLE_LENGTH)
-    description = _visible(_lines(raw["description"]), but="\n\t")
+    place = _short(raw["place"])
+    lines = drop_invisible(_lines(raw["description"]), but="\n\t")
+    description = lines.strip()
     url, place_url = _link(raw["url"]), _link(raw["place"])
     call = next(filter(None, map(_link, raw["calls"])), place_url)
     location = None
@@ -238,7 +238,7 @@ def _entry(raw: dict[str, Any]) -> CalendarEntry:
     elif place and place_url is None:
         # A location here is a point on the map, which this file does not say.
         description = f"{place}\n\n{description}".rstrip()
-    title = _cut(_visible(_one_line(raw["title"])), _TITLE_LENGTH)
+    title = _short(raw["title"])
     return CalendarEntry(
         uid=raw["uid"],
         recurrence=raw["recurrence"],
@@ -258,15 +258,8 @@ def _entry(raw: dict[str, Any]) -> CalendarEntry:
     )
 
 
-def _visible(text: str, *, but: str = "") -> str:
-    """The text without what its reader would not see."""
-    return "".join(
-        char
-        for char in text
-        if char in but
-        or char in _JOINERS
-        or not unicodedata.category(char).startswith("C")
-    ).strip()
+def _short(text: str) -> str:
+    return _cut(drop_invisible(_one_line(text)).strip(), _TITLE_LENGTH)
 
 
 def _cut(text: str, length: int) -> str:

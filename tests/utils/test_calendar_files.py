@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from models.base import new_id
-from models.calendars import CalendarFile
+from models.calendars import CalendarEntry, CalendarFile
 from models.events import Approval, Event, EventCreate, Location, Tag
 from models.exceptions import InvalidRequestError
 from tests.factories import HOUR, calendar, calendar_entry
@@ -124,9 +124,7 @@ async def _read(*components: str, head: str = "") -> CalendarFile:
     return await calendar_files.read(text.encode(), now=NOW)
 
 
-async def _one(
-    head: str = "", **properties: str | None
-) -> calendar_files.CalendarEntry:
+async def _one(head: str = "", **properties: str | None) -> CalendarEntry:
     """The only entry of a calendar with one event, which has no problem."""
     file = await _read(calendar_entry(**properties), head=head)
     assert not file.problems
@@ -545,14 +543,15 @@ class TestRecurring:
         assert len(set(names)) == 6
 
     async def test_left_out_moved_and_cancelled_dates(self) -> None:
+        name = "RECURRENCE-ID"
         file = await self._weekly(
             calendar_entry(
                 UID="weekly", SUMMARY="Moved", DTEND=None,
-                DTSTART="20300508T190000", **{"RECURRENCE-ID": "20300506T180000"},
+                DTSTART="20300508T190000", **{name: "20300506T180000"},
             ),
             calendar_entry(
                 UID="weekly", STATUS="CANCELLED", DTEND=None,
-                DTSTART="20300513T180000", **{"RECURRENCE-ID": "20300513T180000"},
+                DTSTART="20300513T180000", **{name: "20300513T180000"},
             ),
             EXDATE="20300429T180000",
         )  # fmt: skip
