@@ -110,8 +110,9 @@ BUDGETS: dict[Operation, int] = {
     # For each hundred dates: what is known is read, what is new is written;
     # what has changed is read and written in a transaction (3 more).
     ("POST", "/v1/events/import"): 6,
-    # Its secret names the member; no login is read.
-    ("GET", "/v1/users/me/calendar.ics"): 2,
+    # Its secret names the member; what they created is read, where they go,
+    # and a hundred at a time what that is. No login is read.
+    ("GET", "/v1/users/me/calendar.ics"): 4,
     # The member is read and written, with the audit, in a transaction.
     ("POST", "/v1/users/me/calendar"): 5,
     ("DELETE", "/v1/users/me/calendar"): 5,
@@ -191,6 +192,7 @@ _SEATS: dict[Operation, int] = {
     ("GET", "/v1/events/{event_id}/rsvp"): 1,
     ("GET", "/v1/events/{event_id}/rsvps"): 1,
     ("GET", "/v1/users/me/rsvps"): 1,
+    ("GET", "/v1/users/me/calendar.ics"): 1,
     ("GET", "/v1/events/{event_id}/ticket"): 2,
     ("POST", "/v1/events/{event_id}/check-in"): 2,
     ("POST", "/v1/events/{event_id}/check-ins"): 2,
