@@ -290,9 +290,10 @@ async def reimport(
         Why one was not changed, by its key.
     """
 
-    async def work() -> dict[str, str]:
-        found = await list_imported([str(new.import_key) for new in wanted])
-        faults: dict[str, str] = {}
+    faults: dict[str, str] = {}
+
+    def changes_of(found: dict[str, Event]) -> list[tuple[Event, Event]]:
+        faults.clear()
         changes: list[tuple[Event, Event]] = []
         for new in wanted:
             key = str(new.import_key)
@@ -305,9 +306,14 @@ async def reimport(
                 faults[key] = "it was deleted here meanwhile"
             except InvalidRequestError as fault:
                 faults[key] = fault.reason
-            except EventClosedError as fault:
+            except (EventClosedError, ForbiddenError) as fault:
                 faults[key] = fault.detail
-        await _replace_all(changes)
+        return changes
+
+    async def work() -> dict[str, str]:
+        found = await list_imported([str(new.import_key) for new in wanted])
+        # Long texts take a millisecond each to check.
+        await _replace_all(await asyncio.to_thread(changes_of, found))
         return faults
 
     while True:
@@ -534,6 +540,8 @@ async def _replace_all(changes: Sequence[tuple[Event, Event]]) -> None:
 def _reimported(
     event: Event, new: EventImport, cancelled: bool, actor: Actor
 ) -> Event:
+    if event.creator_id != actor.user_id:
+        raise ForbiddenError("Another member organises this event now.")
     _require_open(event)
     if cancelled:
         after = _cancelled(event)

@@ -17,7 +17,7 @@ from tests import factories
 from tests.commands import counted
 from tests.factories import HOUR, Member, calendar, calendar_entry
 from tests.problems import assert_problem
-from utils import calendars, events
+from utils import calendars, events, rsvps
 
 Client = httpx.AsyncClient
 
@@ -63,7 +63,7 @@ async def _import(
 
 async def _mine(client: Client, member: Member) -> list[dict[str, Any]]:
     """All events of a member, the past and cancelled ones too."""
-    query = {
+    query: dict[str, Any] = {
         "mine": True, "limit": 100,
         "status": ["upcoming", "ongoing", "past", "cancelled"],
     }  # fmt: skip
@@ -78,8 +78,10 @@ async def _only(client: Client, member: Member) -> dict[str, Any]:
 
 
 async def _audited(member: Member) -> list[str]:
+    """What the audit says of a member's calendar, the first deed first."""
     found = db.get_client()[settings.mongo_db_name]["audit"].find(
-        {"target_id": member.user.id}, sort=[("at", 1)]
+        {"target_id": member.user.id, "action": {"$regex": "^calendar"}},
+        sort=[("at", 1)],
     )
     return [entry["action"] async for entry in found]
 
@@ -119,10 +121,11 @@ class TestFeed:
             "starts_at": factories.at(-2 * HOUR),
             "ends_at": factories.at(-HOUR),
         }
-        for fields in (
+        kinds: list[dict[str, Any]] = [
             {}, later, before, {"location": None}, {"tags": ["music"]},
-            {"title": "Pottery"}, later | {"tags": []},
-        ):  # fmt: skip
+            {"title": "Pottery"}, {**later, "tags": []},
+        ]  # fmt: skip
+        for fields in kinds:
             await factories.event(**fields)
         cancelled = await factories.event()
         await events.cancel(cancelled.id, actor=admin.actor)
@@ -240,7 +243,9 @@ class TestSingle:
         for viewer in (None, stranger):
             response = await client.get(path, auth=viewer)
             assert_problem(response, 404, "event-not-found")
-        for viewer in (creator, await factories.admin()):
+        guest = await factories.member()
+        await rsvps.invite(event.id, user_id=guest.user.id, actor=creator.actor)
+        for viewer in (creator, guest, await factories.admin()):
             assert (await client.get(path, auth=viewer)).status_code == 200
 
     async def test_unknown(self, client: Client) -> None:
@@ -258,6 +263,11 @@ class TestOwn:
         opened: dict[str, str] = response.json()
         return opened
 
+    @staticmethod
+    async def _statuses(client: Client, url: str) -> dict[str, str]:
+        found = await _components(client, url)
+        return {key: str(event["STATUS"]) for key, event in found.items()}
+
     async def test_holds_the_members_events(self, client: Client) -> None:
         creator, admin = await factories.member(), await factories.admin()
         by = creator.actor
@@ -274,15 +284,49 @@ class TestOwn:
             ) for n in (1, 89, 91)
         }  # fmt: skip
         await factories.event()
-        opened = await self._open(client, creator)
-        found = await _components(client, opened["url"])
-        statuses = {key: str(event["STATUS"]) for key, event in found.items()}
-        assert statuses == {
+        url = (await self._open(client, creator))["url"]
+        assert await self._statuses(client, url) == {
             private.id: "CONFIRMED",
             pending.id: "TENTATIVE",
             cancelled.id: "CANCELLED",
             days[1].id: "CONFIRMED",
             days[89].id: "CONFIRMED",
+        }
+
+    async def test_holds_what_the_member_goes_to(self, client: Client) -> None:
+        guest, admin = await factories.member(), await factories.admin()
+        kinds: list[dict[str, Any]] = [
+            {}, {"capacity": 1}, {"public": False}, {"public": False}, {},
+            {"starts_at": factories.at(timedelta(days=-91)),
+             "ends_at": factories.at(HOUR)},
+        ]  # fmt: skip
+        first, full, private, invited, denied, old = [
+            await factories.event(by=admin.actor, **fields) for fields in kinds
+        ]
+        await rsvps.join(full.id, actor=admin.actor)
+        for event in (private, invited):
+            await rsvps.invite(
+                event.id, user_id=guest.user.id, actor=admin.actor
+            )
+        for event in (first, full, private, denied, old):
+            await rsvps.join(event.id, actor=guest.actor)
+        await db.get_client()[settings.mongo_db_name]["events"].update_one(
+            {"_id": denied.id}, {"$set": {"approval": "denied"}}
+        )
+        url = (await self._open(client, guest))["url"]
+        with counted() as commands:
+            await client.get(url)
+        assert commands == ["find", "aggregate", "find", "find"]
+        assert await self._statuses(client, url) == {
+            first.id: "CONFIRMED",
+            full.id: "TENTATIVE",
+            private.id: "CONFIRMED",
+        }
+        await rsvps.leave(first.id, actor=guest.actor)
+        await events.cancel(private.id, actor=admin.actor)
+        assert await self._statuses(client, url) == {
+            full.id: "TENTATIVE",
+            private.id: "CANCELLED",
         }
 
     async def test_address(self, client: Client) -> None:
@@ -294,7 +338,7 @@ class TestOwn:
         }
         with counted() as commands:
             response = await client.get(opened["url"])
-        assert commands == ["find", "aggregate"]
+        assert commands == ["find", "aggregate", "find"]
         assert response.headers["cache-control"] == "private, no-cache"
         me = (await client.get("/v1/users/me", auth=member)).text
         assert "calendar" not in me and opened["token"] not in me
@@ -523,6 +567,17 @@ class TestImport:
         for member in (one, other):
             assert (await _import(client, member, entry))["created"] == 1
         assert (await _only(client, one))["creator_id"] == one.user.id
+
+    async def test_handed_over_ones(self, client: Client) -> None:
+        """What somebody else organises now, no file of mine changes."""
+        member, heir = await factories.member(), await factories.member()
+        await _import(client, member, calendar_entry(UID="1"))
+        event = await _only(client, member)
+        await events.hand_over(event["id"], heir_id=heir.user.id)
+        changed = calendar_entry(UID="1", SUMMARY="Other")
+        result = await _import(client, member, changed)
+        assert "Another member" in result["problems"][0]["reason"]
+        assert (await _only(client, heir))["title"] == event["title"]
 
     async def test_deleted_ones_come_back(self, client: Client) -> None:
         member, admin = await factories.member(), await factories.admin()
