@@ -5,6 +5,7 @@ from typing import Any
 from fastapi.openapi.utils import get_openapi
 
 from config.logs import configure_logging
+from config.mail import transport_of
 from config.main import MAX_BODY_BYTES, NAME, VERSION, app, settings
 from config.middleware import (
     BodyLimit,
@@ -25,6 +26,7 @@ from routes import (
     service,
     users,
 )
+from utils.chores import declared_chores
 from utils.collections import declared_indexes
 
 __all__ = ["app"]
@@ -34,6 +36,8 @@ configure_logging()
 # What the lifespan builds the services from.
 app.state.settings = settings
 app.state.indexes = declared_indexes()
+app.state.mail = transport_of(settings)
+app.state.chores = declared_chores(app.state.mail)
 
 # The one added last is the outermost.
 app.add_middleware(EntityTags)

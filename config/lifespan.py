@@ -2,11 +2,11 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 
 from fastapi import FastAPI
 
-from config import db, transactions
+from config import chores, db, transactions
 from config.embedded import EmbeddedDatabase, EmbeddedDatabaseError
 from config.settings import Settings
 
@@ -17,7 +17,11 @@ _KEEPER_CHECK_SECONDS = 0.5
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """What the web service needs: `app.py` puts the inputs on `app.state`."""
-    async with services(app.state.settings, app.state.indexes):
+    async with (
+        services(app.state.settings, app.state.indexes),
+        aclosing(app.state.mail),
+        chores.running(app.state.chores),
+    ):
         yield
 
 

@@ -16,6 +16,7 @@ from uvicorn_worker import UvicornWorker
 from config import db
 from config.embedded import EmbeddedDatabase, EmbeddedDatabaseError
 from config.lifespan import services
+from config.mail import warning_of
 from config.settings import load_settings_or_exit
 
 # Requests in flight at a stop get this long; streams are cut then, and the
@@ -95,6 +96,9 @@ def on_starting(_server: Arbiter) -> None:
         asyncio.run(_check_database())
     except (db.DatabaseStartError, EmbeddedDatabaseError) as error:
         sys.exit(f"muster: {error}")
+    warning = warning_of(_settings)
+    if warning is not None:
+        print(f"muster: {warning}", file=sys.stderr, flush=True)
 
 
 def when_ready(_server: Arbiter) -> None:

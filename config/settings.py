@@ -5,11 +5,22 @@ import secrets
 import sys
 import tempfile
 from contextlib import suppress
+from dataclasses import dataclass, field
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.policy import SMTP
 from enum import StrEnum
 from pathlib import Path
 from typing import Self
+from urllib.parse import unquote, urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 JWT_SECRET_BYTES = 32
@@ -37,6 +48,60 @@ class DocsAccess(StrEnum):
     PUBLIC = "public"
     ADMIN = "admin"
     OFF = "off"
+
+
+@dataclass(frozen=True, slots=True)
+class SmtpServer:
+    """Where mail is handed over.
+
+    Attributes:
+        host: its name or address.
+        port: its TCP port.
+        tls: whether the connection begins encrypted; else STARTTLS is used
+            where it is offered.
+        username: whom to log in as; None for a server that asks nobody.
+        password: of that user.
+    """
+
+    host: str
+    port: int
+    tls: bool
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+
+    @classmethod
+    def parse(cls, url: str) -> Self:
+        """Reads `smtp://[user:password@]host[:port]`, or `smtps://…`.
+
+        Raises:
+            ValueError: it is none; the message never holds the password.
+        """
+        try:
+            parts = urlsplit(url)
+            host, port = parts.hostname, parts.port
+        except ValueError:
+            raise ValueError(_SMTP_HINT) from None
+        more = parts.path.strip("/") or parts.query or parts.fragment
+        if parts.scheme not in _SMTP_PORTS or not host or port == 0 or more:
+            raise ValueError(_SMTP_HINT)
+        username, password = parts.username, parts.password
+        if (username is None) != (password is None):
+            raise ValueError(_SMTP_HINT)
+        return cls(
+            host=host,
+            port=port or _SMTP_PORTS[parts.scheme],
+            tls=parts.scheme == "smtps",
+            username=None if username is None else unquote(username),
+            password=None if password is None else unquote(password),
+        )
+
+
+_SMTP_PORTS = {"smtp": 587, "smtps": 465}
+_SMTP_HINT = (
+    "SMTP_URL must be smtp://user:password@host:587 or "
+    "smtps://user:password@host:465; a server may need neither user nor "
+    "password, and both are written with %40 for @"
+)
 
 
 class Settings(BaseSettings):
@@ -100,6 +165,34 @@ class Settings(BaseSettings):
         description="Life of a login that is not refreshed, days.",
     )
 
+    smtp_url: SecretStr | None = Field(
+        None,
+        description="Server that takes mail, such as "
+        "smtp://user:password@host:587 or smtps://…:465; unset writes mail "
+        "to DATA_DIR/mail.",
+    )
+    mail_from: str = Field(
+        "Muster <muster@localhost>",
+        description="Whom mail comes from: an address, or a name with one.",
+    )
+    frontend_url: str | None = Field(
+        None,
+        description="Where the community's own pages are, which mail links "
+        "to; unset, a mail shows its token and the call to make.",
+    )
+
+    @property
+    def smtp_server(self) -> SmtpServer | None:
+        """What SMTP_URL says; None where mail is written to files."""
+        if self.smtp_url is None:
+            return None
+        return SmtpServer.parse(self.smtp_url.get_secret_value())
+
+    @property
+    def mail_sender(self) -> Address:
+        """What MAIL_FROM says."""
+        return _one_address(self.mail_from)
+
     @property
     def in_development(self) -> bool:
         """True where conveniences are worth more than strictness."""
@@ -131,6 +224,27 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _check_mail(self) -> Self:
+        if self.smtp_url is not None:
+            SmtpServer.parse(self.smtp_url.get_secret_value())
+        _one_address(self.mail_from)
+        return self
+
+    @field_validator("frontend_url")
+    @classmethod
+    def _check_frontend_url(cls, url: str | None) -> str | None:
+        if url is None:
+            return None
+        try:
+            parts = urlsplit(url)
+        except ValueError:
+            raise ValueError(_FRONTEND_HINT) from None
+        fits = parts.scheme in ("http", "https") and parts.netloc
+        if not fits or parts.query or parts.fragment or len(url.split()) != 1:
+            raise ValueError(_FRONTEND_HINT)
+        return url.rstrip("/")
+
+    @model_validator(mode="after")
     def _check_jwt_secret(self) -> Self:
         if self.jwt_secret_key is None:
             if not self.in_development:
@@ -158,6 +272,11 @@ class Settings(BaseSettings):
         if self.jwt_secret_key is not None:
             return self.jwt_secret_key.get_secret_value()
         return _kept_secret(self.data_dir / "jwt_secret_key")
+
+
+_FRONTEND_HINT = (
+    "it must be the address of a site, such as https://community.example.org"
+)
 
 
 def load_settings() -> Settings:
@@ -191,6 +310,29 @@ def _one_line(error: ValidationError) -> str:
         name = "_".join(str(part) for part in fault["loc"]).upper()
         faults.append(f"{name}: {message}" if name else message)
     return "; ".join(faults)
+
+
+def _one_address(text: str) -> Address:
+    """The only address in `text`.
+
+    Raises:
+        ValueError: there is none, or more than that.
+    """
+    hint = "MAIL_FROM must be an address, such as Muster <muster@example.org>"
+    message = EmailMessage(policy=SMTP)
+    try:
+        message["From"] = text
+    except (ValueError, IndexError):
+        raise ValueError(hint) from None
+    found = message["From"]
+    if found.defects or len(found.addresses) != 1:
+        raise ValueError(hint)
+    address: Address = found.addresses[0]
+    if not address.username or not address.domain or not text.isprintable():
+        raise ValueError(hint)
+    if not address.addr_spec.isascii():
+        raise ValueError(hint)
+    return address
 
 
 def _kept_secret(path: Path) -> str:

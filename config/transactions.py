@@ -34,7 +34,10 @@ _PATIENCE_SECONDS: Final = 15.0
 _SESSION_ID_BYTES: Final = 16
 _LOG: Final = logging.getLogger("muster.transactions")
 
-_is_open: Final[ContextVar[bool]] = ContextVar("is_open", default=False)
+# What to call when the open transaction has written; None without one.
+_afterwards: Final[ContextVar[set[Callable[[], None]] | None]] = ContextVar(
+    "afterwards", default=None
+)
 
 
 class _Notes:
@@ -67,17 +70,33 @@ async def run(
         pymongo.errors.PyMongoError: the database is away, or others hold what
             it writes for too long.
     """
-    if _is_open.get():
+    if _afterwards.get() is not None:
         return await work()
+    told: set[Callable[[], None]] = set()
     async with _turn_at(turn), db.get_client().start_session() as session:
         _note(session)
         async with session.bind(end_session=False):
-            token = _is_open.set(True)
+            token = _afterwards.set(told)
             try:
                 with pymongo.timeout(_PATIENCE_SECONDS):
-                    return await session.with_transaction(lambda _: work())
+                    result = await session.with_transaction(lambda _: work())
             finally:
-                _is_open.reset(token)
+                _afterwards.reset(token)
+    for tell in told:
+        tell()
+    return result
+
+
+def afterwards(tell: Callable[[], None]) -> None:
+    """Calls `tell` once the open transaction has written; now, without one.
+
+    What `work` says twice, as when it runs again, is called once.
+    """
+    waiting = _afterwards.get()
+    if waiting is None:
+        tell()
+    else:
+        waiting.add(tell)
 
 
 def keep_notes_in(folder: Path) -> None:

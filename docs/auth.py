@@ -59,3 +59,39 @@ REVOKE_LOGIN: EndpointDoc = {
     "description": "Ends one of the caller's logins, as `GET /v1/auth/logins` "
     "lists them.",
 }
+
+REQUEST_EMAIL_VERIFICATION: EndpointDoc = {
+    "summary": "Ask for a verification mail",
+    "description": """Sends a mail with a token to the caller's e-mail.
+
+Registering sends one by itself, and so does a new e-mail. Nothing is sent when
+the e-mail is verified already, nor a second time within five minutes.""",
+    "response_description": "The mail will be sent.",
+}
+
+VERIFY_EMAIL: EndpointDoc = {
+    "summary": "Verify an e-mail",
+    "description": """Redeems the token of a verification mail.
+
+It works once, within 48 hours, and only as long as the account has the e-mail
+that it was sent to. Nobody needs to be logged in.""",
+}
+
+REQUEST_PASSWORD_RESET: EndpointDoc = {
+    "summary": "Ask for a password reset mail",
+    "description": """Sends a mail with a token, if the e-mail has an account.
+
+**The answer is always the same**, and takes as long: it tells nobody who is
+registered. An e-mail gets one such mail within five minutes, however often it
+is asked for.""",
+    "response_description": "If there is such an account, a mail will be sent.",
+}
+
+RESET_PASSWORD: EndpointDoc = {
+    "summary": "Choose a new password",
+    "description": """Redeems the token of a reset mail, and sets the password.
+
+It works once, within an hour, and no more once the password or e-mail has
+changed. **All logins end**: log in with the new password. A password that is
+refused leaves the token good. The e-mail counts as verified from then on.""",
+}

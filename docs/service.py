@@ -13,7 +13,11 @@ in with your e-mail as *username*.
 `If-Match`, reads `If-None-Match`."""
 
 TAGS = [
-    {"name": "Auth", "description": "Log in, stay logged in, log out."},
+    {
+        "name": "Auth",
+        "description": "Log in, stay logged in, log out; verify an e-mail, "
+        "choose a new password.",
+    },
     {"name": "Users", "description": "Accounts and profiles."},
     {
         "name": "Events",

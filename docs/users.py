@@ -6,7 +6,8 @@ CREATE_USER: EndpointDoc = {
     "summary": "Register",
     "description": """Creates an account.
 
-Names are 1 to 64 characters of any script. A password has 10 to 128
+A mail with a token goes to the e-mail: redeem it at
+`POST /v1/auth/verify-email`. Names are 1 to 64 characters of any script. A password has 10 to 128
 characters, and is none of the commonest. An e-mail has one account, whatever
 its letters' case.""",
     "response_description": "The new account.",
@@ -27,8 +28,9 @@ UPDATE_OWN_USER: EndpointDoc = {
     "summary": "Change your account",
     "description": """Changes what is sent, and leaves the rest.
 
-A new e-mail or password needs `current_password`. A new password ends all
-other logins. Send the ETag of your last read as `If-Match` so as not to
+A new e-mail or password needs `current_password`. A new e-mail is not verified
+any more, and is sent a mail that verifies it. A new password ends all other
+logins. Send the ETag of your last read as `If-Match` so as not to
 overwrite a change from another device.""",
 }
 

@@ -28,6 +28,7 @@
     ├── UnsupportedMediaTypeError        415 unsupported-media-type
     ├── InvalidRequestError              422 invalid-request
     ├── ForgedTicketError                422 forged-ticket
+    ├── InvalidTokenError                422 invalid-token
     ├── TooManyAttemptsError             429 too-many-attempts
     ├── InternalError                    500 internal-error
     └── DatabaseUnavailableError         503 database-unavailable
@@ -400,6 +401,15 @@ class ForgedTicketError(MusterError):
     title = "Forged ticket"
     slug = "forged-ticket"
     hint = "This is no ticket of ours: it was forged, or read wrongly."
+
+
+class InvalidTokenError(MusterError):
+    """A mailed token is unknown, used up, expired or of another e-mail."""
+
+    status = 422
+    title = "Invalid token"
+    slug = "invalid-token"
+    hint = "This token is used up, expired or mistyped: ask for a new mail."
 
 
 class TooManyAttemptsError(MusterError):

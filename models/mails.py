@@ -1,4 +1,4 @@
-"""Mails that wait to be sent."""
+"""Mails: those that wait to be sent, and what became of the others."""
 
 from enum import StrEnum
 
@@ -23,6 +23,18 @@ class MailKind(StrEnum):
     SEAT_PROMOTION = "seat-promotion"
 
 
+class MailState(StrEnum):
+    """Where a mail is in its life; the last five are ends."""
+
+    WAITING = "waiting"
+    SENDING = "sending"
+    SENT = "sent"
+    DROPPED = "dropped"
+    REFUSED = "refused"
+    GIVEN_UP = "given-up"
+    UNKNOWN = "unknown"
+
+
 class Mail(ExtendedBaseModel):
     """A mail that waits: what it says, and to whom; not yet its text.
 
@@ -37,8 +49,12 @@ class Mail(ExtendedBaseModel):
         guests_of: the event to whose guests it goes, one mail each.
         event_id: the event that it is about.
         facts: what it says besides.
-        due_at: when it is sent, or tried again, at the earliest.
-        attempts: how often sending was tried.
+        bulk: whether it is one of many alike, and lets others go first.
+        due_at: when it is sent, or tried again, at the earliest; None when
+            nothing is to be done any more.
+        state: where it is in its life.
+        attempts: how often sending was begun.
+        expires_at: when it is forgotten; None before its end.
         revision: changes with every change; who claims a mail names it.
     """
 
@@ -49,7 +65,10 @@ class Mail(ExtendedBaseModel):
     guests_of: str | None = None
     event_id: str | None = None
     facts: dict[str, str] = {}
+    bulk: bool = False
     created_at: UtcTime = Field(default_factory=utc_now)
-    due_at: UtcTime = Field(default_factory=utc_now)
+    due_at: UtcTime | None = Field(default_factory=utc_now)
+    state: MailState = MailState.WAITING
     attempts: int = 0
+    expires_at: UtcTime | None = None
     revision: str = Field(default_factory=new_id)

@@ -66,6 +66,9 @@ class User(ExtendedBaseModel):
     Attributes:
         calendar_hash: of the secret in the address of the member's own
             calendar; None while it has none.
+        email_verified_at: when they showed that they read what is sent to
+            `email`; None for an e-mail that nobody has shown that of.
+        welcomed: whether they have verified any e-mail before.
         revision: changes with every change.
     """
 
@@ -77,9 +80,16 @@ class User(ExtendedBaseModel):
     disabled: bool = False
     links: Links = []
     calendar_hash: str | None = None
+    email_verified_at: UtcTime | None = None
+    welcomed: bool = False
     created_at: UtcTime = Field(default_factory=utc_now)
     updated_at: UtcTime = Field(default_factory=utc_now)
     revision: str
+
+    @property
+    def email_verified(self) -> bool:
+        """True when they have shown that they read what is sent to `email`."""
+        return self.email_verified_at is not None
 
 
 class UserCreate(RequestModel):
@@ -162,6 +172,7 @@ class PrivateUser(PublicUser):
     """What a member knows of themselves, and an admin of them."""
 
     email: str
+    email_verified: bool
     role: Role
     disabled: bool
     updated_at: datetime

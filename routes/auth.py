@@ -1,18 +1,34 @@
-"""Auth: log in, stay logged in, log out."""
+"""Auth: log in, stay logged in, log out; what a mail proves."""
 
 from typing import Annotated
 
-from fastapi import APIRouter, Form, Header, Query, Request, status
+from fastapi import (
+    APIRouter,
+    Form,
+    Header,
+    Query,
+    Request,
+    Response,
+    status,
+)
 
 from docs import auth as docs
 from models.base import Page, PageQuery
 from models.exceptions import (
     BadCredentialsError,
+    InvalidRequestError,
+    InvalidTokenError,
     LoginNotFoundError,
     NotAuthenticatedError,
     TooManyAttemptsError,
+    UserNotFoundError,
 )
 from models.logins import LoginForm, LoginRead, RefreshRequest, TokenPair
+from models.one_time_tokens import (
+    EmailVerification,
+    PasswordReset,
+    PasswordResetRequest,
+)
 from routes.dependencies import (
     CurrentUser,
     LoginId,
@@ -107,3 +123,47 @@ async def list_logins(
 )
 async def revoke_login(login_id: LoginId, actor: CurrentUser) -> None:
     await logins.revoke_own_login(login_id, actor=actor)
+
+
+@router.post(
+    "/verify-email/request",
+    status_code=status.HTTP_202_ACCEPTED,
+    response_class=Response,
+    **docs.REQUEST_EMAIL_VERIFICATION,
+    responses=member_problems(UserNotFoundError),
+)
+async def request_email_verification(actor: CurrentUser) -> None:
+    await accounts.request_verification(actor)
+
+
+@router.post(
+    "/verify-email",
+    status_code=status.HTTP_204_NO_CONTENT,
+    **docs.VERIFY_EMAIL,
+    responses=problems(InvalidRequestError, InvalidTokenError, *WITH_BODY),
+)
+async def verify_email(body: EmailVerification) -> None:
+    await accounts.verify_email(body)
+
+
+@router.post(
+    "/password-reset/request",
+    status_code=status.HTTP_202_ACCEPTED,
+    response_class=Response,
+    **docs.REQUEST_PASSWORD_RESET,
+    responses=problems(*WITH_BODY),
+)
+async def request_password_reset(
+    body: PasswordResetRequest, request: Request
+) -> None:
+    await accounts.request_password_reset(body, address=client_address(request))
+
+
+@router.post(
+    "/password-reset",
+    status_code=status.HTTP_204_NO_CONTENT,
+    **docs.RESET_PASSWORD,
+    responses=problems(InvalidRequestError, InvalidTokenError, *WITH_BODY),
+)
+async def reset_password(body: PasswordReset) -> None:
+    await accounts.reset_password(body)

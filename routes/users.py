@@ -49,7 +49,7 @@ router = APIRouter(
     responses=problems(EmailTakenError, *WITH_BODY),
 )
 async def create_user(body: UserCreate) -> PrivateUser:
-    return PrivateUser.of(await users.create_user(body))
+    return PrivateUser.of(await accounts.register(body))
 
 
 @router.get("", **docs.LIST_USERS, responses=admin_problems())

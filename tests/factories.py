@@ -10,8 +10,9 @@ import httpx
 from models.base import new_id, utc_now
 from models.events import Approval, Event, EventCreate, EventImport
 from models.logins import Actor, TokenPair
+from models.one_time_tokens import Purpose
 from models.users import Role, User, UserCreate
-from utils import events, logins, users
+from utils import events, logins, one_time_tokens, users
 
 PASSWORD = "correct horse battery"
 
@@ -71,6 +72,17 @@ async def admin(**overrides: Any) -> Member:
 def actor(role: Role = Role.MEMBER) -> Actor:
     """Somebody whom no account is needed for."""
     return Actor(new_id(), new_id(), role)
+
+
+async def token(of: Member, purpose: Purpose) -> str:
+    """A token that a member was sent in a mail."""
+    return await one_time_tokens.issue(
+        new_id(),
+        purpose=purpose,
+        user_id=of.user.id,
+        email=of.user.email,
+        now=utc_now(),
+    )
 
 
 def event_body(**overrides: Any) -> dict[str, Any]:

@@ -1,18 +1,50 @@
-"""Accounts: what concerns a member and their logins together.
+"""Accounts: what concerns a member and their logins or mails together.
 
-Owns no collection. May call: attempts, audit, logins, users. Each use case
-writes the member first and the logins then; repeating it after a crash in
-between does what was left.
+Owns no collection. May call: attempts, audit, logins, mails, one_time_tokens,
+users. Each use case writes the member first and the logins then; repeating it
+after a crash in between does what was left.
 """
 
 from collections.abc import Collection
+from typing import Final
 
 from config import transactions
 from models.audit import AuditAction
+from models.base import utc_now
 from models.exceptions import BadCredentialsError, ForbiddenError
 from models.logins import Actor, TokenPair
-from models.users import Role, User, UserAdminUpdate, UserUpdate
-from utils import attempts, audit, logins, users
+from models.mails import Mail, MailKind
+from models.one_time_tokens import (
+    EmailVerification,
+    PasswordReset,
+    PasswordResetRequest,
+    Purpose,
+)
+from models.users import Role, User, UserAdminUpdate, UserCreate, UserUpdate
+from utils import attempts, audit, logins, mails, one_time_tokens, users
+
+# Whoever asks again within this time is not sent another mail.
+_PAUSE_SECONDS: Final = 5 * 60
+# So many resets one address may ask for in a quarter of an hour.
+_MOST_RESETS: Final = 50
+
+
+async def register(new: UserCreate) -> User:
+    """Registers a member, who gets a mail that verifies the e-mail.
+
+    Raises:
+        EmailTakenError: the e-mail has an account.
+        InvalidRequestError: the password is one of the commonest.
+    """
+    user = await users.prepare_user(new)
+
+    async def work() -> None:
+        await users.add_user(user)
+        await _send_verification(user)
+        await _record_own(AuditAction.MEMBER_REGISTERED, user)
+
+    await transactions.run(work, turn=users.email_key(new.email))
+    return user
 
 
 async def log_in(
@@ -58,12 +90,120 @@ async def update_own(
             actor.user_id, change.current_password
         )
         await attempts.succeed(attempt)
-    user = await users.update_user(
-        actor.user_id, change, confirmed=confirmed, if_match=if_match
+    password_hash = (
+        await users.hash_new_password(change.password)
+        if "password" in change.model_fields_set
+        else None
     )
-    if "password" in change.model_fields_set:
+
+    async def work() -> User:
+        before, user = await users.update_user(
+            actor.user_id,
+            change,
+            password_hash=password_hash,
+            confirmed=confirmed,
+            if_match=if_match,
+        )
+        if not users.is_email_of(before, user.email):
+            await _send_verification(user)
+            await _record_own(AuditAction.EMAIL_CHANGED, user)
+        if password_hash is not None:
+            await one_time_tokens.revoke_tokens_of(
+                user.id, purpose=Purpose.PASSWORD_RESET
+            )
+            await _record_own(AuditAction.PASSWORD_CHANGED, user)
+        return user
+
+    if confirmed is None:
+        # Names and links are in one document.
+        return await work()
+    user = await transactions.run(work, turn=actor.user_id)
+    if password_hash is not None:
         await logins.revoke_logins_of(user.id, but=actor.login_id)
     return user
+
+
+async def request_verification(actor: Actor) -> None:
+    """Sends the caller a mail that verifies their e-mail, if it is not yet.
+
+    Raises:
+        UserNotFoundError: the account is gone.
+    """
+    user = await users.get_user(actor.user_id)
+    if not user.email_verified:
+        await _send_verification(user)
+
+
+async def verify_email(proof: EmailVerification) -> None:
+    """Verifies the e-mail that the token was sent to.
+
+    Raises:
+        InvalidTokenError: it proves nothing.
+    """
+
+    async def work() -> None:
+        token = await one_time_tokens.redeem(
+            proof.token, purpose=Purpose.EMAIL_VERIFICATION
+        )
+        before, user = await users.prove_email(token.user_id, email=token.email)
+        await _note_proof(before, user)
+
+    await transactions.run(work)
+
+
+async def request_password_reset(
+    request: PasswordResetRequest, *, address: str
+) -> None:
+    """Sends a mail that resets the password, if there is such an account.
+
+    Whether there is one is looked up when the mail is sent. Here all that is
+    done, whatever the e-mail, is to count and to queue: neither the answer nor
+    its cost tells.
+    """
+    if not await attempts.may(
+        "password-reset", source=address, limit=_MOST_RESETS
+    ):
+        return
+    await mails.queue(
+        Mail(
+            key=_key(MailKind.PASSWORD_RESET, users.email_key(request.email)),
+            kind=MailKind.PASSWORD_RESET,
+            email=request.email,
+        )
+    )
+
+
+async def reset_password(reset: PasswordReset) -> None:
+    """Sets a new password, and ends all logins.
+
+    Raises:
+        InvalidTokenError: the token proves nothing.
+        InvalidRequestError: the password is one of the commonest; the token
+            stays good.
+    """
+    purpose = Purpose.PASSWORD_RESET
+    # Strangers' guesses must not have us compute hashes.
+    await one_time_tokens.get_token(reset.token, purpose=purpose)
+    password_hash = await users.hash_new_password(
+        reset.new_password, field="new_password"
+    )
+
+    async def work() -> User:
+        token = await one_time_tokens.redeem(reset.token, purpose=purpose)
+        before, user = await users.prove_email(
+            token.user_id, email=token.email, password_hash=password_hash
+        )
+        await _note_proof(before, user)
+        await one_time_tokens.revoke_tokens_of(user.id, purpose=purpose)
+        await _record_own(AuditAction.PASSWORD_RESET, user)
+        # The token is used up: nobody could repeat this after a crash.
+        await logins.revoke_logins_of(user.id)
+        return user
+
+    user = await transactions.run(work)
+    # A log-in with the old password, made meanwhile, has seen the member as
+    # they were before; it is ended here.
+    await logins.revoke_logins_of(user.id)
 
 
 async def administer(
@@ -130,6 +270,40 @@ def _difference(before: User, after: User) -> dict[str, str]:
         for name, old in states[0].items()
         if old != states[1][name]
     }
+
+
+async def _note_proof(before: User, user: User) -> None:
+    """What follows when an e-mail is verified, unless it was before."""
+    if before.email_verified:
+        return
+    await _record_own(AuditAction.EMAIL_VERIFIED, user)
+    if not before.welcomed:
+        kind = MailKind.WELCOME
+        await mails.queue(
+            Mail(key=f"{kind}:{user.id}", kind=kind, user_id=user.id)
+        )
+
+
+async def _send_verification(user: User) -> None:
+    kind = MailKind.EMAIL_VERIFICATION
+    await mails.queue(
+        Mail(
+            key=_key(kind, user.id, users.email_key(user.email)),
+            kind=kind,
+            user_id=user.id,
+        )
+    )
+
+
+def _key(kind: MailKind, *about: str) -> str:
+    """The key of a mail that is sent once in some minutes."""
+    window = int(utc_now().timestamp()) // _PAUSE_SECONDS
+    return ":".join((kind, *about, str(window)))
+
+
+async def _record_own(action: AuditAction, user: User) -> None:
+    """Writes down what a member did to their own account."""
+    await audit.record(action, actor_id=user.id, target_id=user.id)
 
 
 async def _tell_logins(user: User) -> None:

@@ -1,4 +1,4 @@
-"""Attempts: count failed logins, slow them down, then refuse.
+"""Attempts: count what strangers try, slow it down, then refuse.
 
 Owns: `attempts`. Indexes: see INDEXES. May call: tokens.
 """
@@ -50,8 +50,7 @@ async def begin(subject: str, *, source: str) -> Attempt:
         TooManyAttemptsError: the limit is reached in this quarter of an hour.
     """
     now = utc_now()
-    window = int(now.timestamp()) // _WINDOW_SECONDS
-    ends_at = datetime.fromtimestamp((window + 1) * _WINDOW_SECONDS, now.tzinfo)
+    window, ends_at = _window_at(now)
     attempt = Attempt(
         tokens.hash_secret(f"{window}|{subject}|{source}"),
         tokens.hash_secret(f"{window}|{subject}"),
@@ -67,6 +66,17 @@ async def begin(subject: str, *, source: str) -> Attempt:
     return attempt
 
 
+async def may(deed: str, *, source: str, limit: int) -> bool:
+    """Counts a deed of a source, where nobody is told that there is a limit.
+
+    Returns:
+        Whether it stays within `limit` in this quarter of an hour.
+    """
+    window, ends_at = _window_at(utc_now())
+    key = tokens.hash_secret(f"{window}|{deed}|{source}")
+    return await _count(key, ends_at) <= limit
+
+
 async def succeed(attempt: Attempt) -> None:
     """Forgets the failures of this source, and takes the attempt back."""
     attempts = db.collection(COLLECTION)
@@ -75,6 +85,13 @@ async def succeed(attempt: Attempt) -> None:
         {"_id": attempt.by_subject, "count": {"$gt": 0}},
         {"$inc": {"count": -1}},
     )
+
+
+def _window_at(now: datetime) -> tuple[int, datetime]:
+    """Which quarter of an hour it is, and when it ends."""
+    window = int(now.timestamp()) // _WINDOW_SECONDS
+    end = datetime.fromtimestamp((window + 1) * _WINDOW_SECONDS, now.tzinfo)
+    return window, end
 
 
 async def _count(key: str, ends_at: datetime) -> int:

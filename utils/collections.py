@@ -13,6 +13,7 @@ from utils import (
     feedback,
     logins,
     mails,
+    one_time_tokens,
     rsvps,
     users,
 )
@@ -24,6 +25,7 @@ _OWNERS: Final = (
     feedback,
     logins,
     mails,
+    one_time_tokens,
     rsvps,
     users,
 )

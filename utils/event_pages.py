@@ -9,6 +9,7 @@ needed.
 """
 
 import math
+from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -141,6 +142,29 @@ async def list_whole(
         select |= _span(walk.earliest(), walk.end())
     found = await _find(events, walk, select, circle_km)
     return [Event.from_document(document) for document in found[:limit]]
+
+
+async def walk_starting(
+    events: db.Collection, *, after: datetime, before: datetime
+) -> AsyncIterator[db.Document]:
+    """The events with guests that start in a time, and take place."""
+    for listed in (True, False):
+        pipeline: list[db.Document] = [
+            {"$match": {"lookup.listed": listed} | _span(after, before)},
+            {
+                "$match": {
+                    "approval": Approval.APPROVED,
+                    "cancelled_at": None,
+                    "$or": [
+                        {"seats_taken": {"$gt": 0}},
+                        {"waitlisted": {"$gt": 0}},
+                    ],
+                }
+            },
+            {"$project": paging.WITHOUT_LOOKUP},
+        ]
+        async for document in await events.aggregate(pipeline):
+            yield document
 
 
 def _show(document: db.Document) -> EventFound:

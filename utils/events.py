@@ -5,7 +5,7 @@ mails, paging.
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Any, Final
@@ -208,6 +208,16 @@ async def list_queue(query: PageQuery) -> Page[EventRead]:
         where=[{"cancelled_at": None, "ends_at": {"$gt": utc_now()}}],
         show=lambda document: EventRead.of(Event.from_document(document)),
     )
+
+
+async def walk_starting(
+    after: datetime, *, before: datetime
+) -> AsyncIterator[Event]:
+    """The events with guests that start in a time, and take place."""
+    async for document in event_pages.walk_starting(
+        db.collection(COLLECTION), after=after, before=before
+    ):
+        yield Event.from_document(document)
 
 
 async def create_event(new: EventCreate, *, actor: Actor) -> Event:

@@ -16,6 +16,7 @@ from models.exceptions import (
     EmailTakenError,
     ForbiddenError,
     InvalidRequestError,
+    InvalidTokenError,
     UserNotFoundError,
 )
 from models.logins import Actor
@@ -127,27 +128,60 @@ async def list_users(query: UserQuery) -> Page[PrivateUser]:
 
 
 async def create_user(new: UserCreate, *, role: Role = Role.MEMBER) -> User:
-    """Registers a member.
+    """Registers a member on the operator's word; nobody gets a mail.
 
     Raises:
         EmailTakenError: the e-mail has an account.
         InvalidRequestError: the password is one of the commonest.
     """
-    password = new.password.get_secret_value()
-    _refuse_common(password)
-    user = User(
+    return await add_user(await prepare_user(new, role=role))
+
+
+async def prepare_user(new: UserCreate, *, role: Role = Role.MEMBER) -> User:
+    """The member of a registration, not yet stored.
+
+    Raises:
+        InvalidRequestError: the password is one of the commonest.
+    """
+    return User(
         first_name=new.first_name,
         last_name=new.last_name,
         email=new.email,
-        password_hash=await passwords.hash_password(password),
+        password_hash=await hash_new_password(new.password),
         role=role,
         revision=new_id(),
     )
+
+
+async def add_user(user: User) -> User:
+    """Stores a new member.
+
+    Raises:
+        EmailTakenError: the e-mail has an account.
+    """
     try:
         await db.collection(COLLECTION).insert_one(_to_document(user))
     except db.DuplicateKeyError:
-        raise EmailTakenError(new.email) from None
+        raise EmailTakenError(user.email) from None
     return user
+
+
+async def hash_new_password(
+    password: SecretStr, *, field: str = "password"
+) -> str:
+    """The hash of a password that somebody chose in `field` of a body.
+
+    Raises:
+        InvalidRequestError: it is one of the commonest.
+    """
+    text = password.get_secret_value()
+    if passwords.is_common(text):
+        raise InvalidRequestError.at(
+            "body",
+            field,
+            msg="this password is one of the commonest: choose another one",
+        )
+    return await passwords.hash_password(text)
 
 
 async def may_log_in(user: User | None, password: str) -> bool:
@@ -180,39 +214,77 @@ async def update_user(
     user_id: str,
     change: UserUpdate,
     *,
+    password_hash: str | None = None,
     confirmed: User | None,
     if_match: Collection[str],
-) -> User:
+) -> tuple[User, User]:
     """Changes a member's own account.
 
     Args:
         user_id: the member.
         change: the fields to change.
+        password_hash: of the new password, if there is one.
         confirmed: the member whose password was confirmed, if it was: of two
             racing changes of a password, only one is by who knows it.
         if_match: see `etags.require`.
+
+    Returns:
+        The account before and after the change.
 
     Raises:
         UserNotFoundError: the account is gone.
         ForbiddenError: the password was changed since it was confirmed.
         StaleError: the account is in another state than `if_match` says.
         EmailTakenError: the new e-mail has an account.
-        InvalidRequestError: the new password is one of the commonest.
     """
     fields = change.model_dump(
         exclude_unset=True, exclude={"password", "current_password"}
     )
-    if "password" in change.model_fields_set:
-        password = change.password.get_secret_value()
-        _refuse_common(password)
-        fields["password_hash"] = await passwords.hash_password(password)
+    if password_hash is not None:
+        fields["password_hash"] = password_hash
 
-    def check(user: User) -> None:
+    def changed(user: User) -> dict[str, Any]:
         etags.require(PrivateUser.of(user), if_match)
         if confirmed and confirmed.password_hash != user.password_hash:
             raise ForbiddenError("current_password is wrong.")
+        if "email" in fields and not is_email_of(user, fields["email"]):
+            return {**fields, "email_verified_at": None}
+        return fields
 
-    return await _change(user_id, fields, check)
+    return await _change(user_id, changed)
+
+
+async def prove_email(
+    user_id: str, *, email: str, password_hash: str | None = None
+) -> tuple[User, User]:
+    """Notes that a member reads what is sent to `email`.
+
+    Args:
+        user_id: the member.
+        email: where they read the token that proves it.
+        password_hash: of the password that they chose with it, if they did.
+
+    Returns:
+        The account before and after.
+
+    Raises:
+        InvalidTokenError: the account is gone or disabled, or has another
+            e-mail by now.
+    """
+
+    def proven(user: User) -> dict[str, Any]:
+        if user.disabled or not is_email_of(user, email):
+            raise InvalidTokenError()
+        return {
+            "email_verified_at": user.email_verified_at or utc_now(),
+            "welcomed": True,
+            "password_hash": password_hash or user.password_hash,
+        }
+
+    try:
+        return await _change(user_id, proven)
+    except UserNotFoundError:
+        raise InvalidTokenError() from None
 
 
 async def administer_user(
@@ -224,11 +296,18 @@ async def administer_user(
         UserNotFoundError: there is none.
         StaleError: the account is in another state than `if_match` says.
     """
-    return await _change(
-        user_id,
-        change.model_dump(exclude_unset=True),
-        lambda user: etags.require(PrivateUser.of(user), if_match),
-    )
+
+    def changed(user: User) -> dict[str, Any]:
+        etags.require(PrivateUser.of(user), if_match)
+        return change.model_dump(exclude_unset=True)
+
+    _, user = await _change(user_id, changed)
+    return user
+
+
+def is_email_of(user: User, email: str) -> bool:
+    """Whether `email` is the member's, in any letter case."""
+    return email_key(user.email) == email_key(email)
 
 
 async def disable(user_id: str) -> None:
@@ -237,7 +316,7 @@ async def disable(user_id: str) -> None:
     Raises:
         UserNotFoundError: there is none.
     """
-    await _change(user_id, {"disabled": True}, lambda _: None)
+    await _change(user_id, lambda _: {"disabled": True})
 
 
 async def delete_user(user_id: str) -> None:
@@ -245,15 +324,13 @@ async def delete_user(user_id: str) -> None:
     await db.collection(COLLECTION).delete_one({"_id": user_id})
 
 
-async def set_calendar(user_id: str, *, calendar_hash: str | None) -> User:
+async def set_calendar(user_id: str, *, calendar_hash: str | None) -> None:
     """Gives a member's calendar another secret, or none.
 
     Raises:
         UserNotFoundError: the account is gone.
     """
-    return await _change(
-        user_id, {"calendar_hash": calendar_hash}, lambda _: None
-    )
+    await _change(user_id, lambda _: {"calendar_hash": calendar_hash})
 
 
 def email_key(email: str) -> str:
@@ -266,36 +343,27 @@ def email_key(email: str) -> str:
 
 
 async def _change(
-    user_id: str, fields: dict[str, Any], check: Callable[[User], None]
-) -> User:
-    """Applies `fields` to a member that passes `check`.
+    user_id: str, changed: Callable[[User], dict[str, Any]]
+) -> tuple[User, User]:
+    """Changes the fields of a member that `changed` says; returns both states.
 
     Atomic by the unique `revision`: the update meets a member only as it was
     read, and is tried again on the newer state when another change came first.
     """
     while True:
         user = await get_user(user_id)
-        check(user)
-        changed = user.model_copy(
+        fields = changed(user)
+        new = user.model_copy(
             update={**fields, "updated_at": utc_now(), "revision": new_id()}
         )
         try:
             result = await db.collection(COLLECTION).replace_one(
-                {"revision": user.revision}, _to_document(changed)
+                {"revision": user.revision}, _to_document(new)
             )
         except db.DuplicateKeyError:
-            raise EmailTakenError(changed.email) from None
+            raise EmailTakenError(new.email) from None
         if result.matched_count == 1:
-            return changed
-
-
-def _refuse_common(password: str) -> None:
-    if passwords.is_common(password):
-        raise InvalidRequestError.at(
-            "body",
-            "password",
-            msg="this password is one of the commonest: choose another one",
-        )
+            return user, new
 
 
 def _to_document(user: User) -> db.Document:

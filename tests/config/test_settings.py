@@ -10,6 +10,7 @@ from config.settings import (
     DocsAccess,
     Settings,
     SettingsError,
+    SmtpServer,
     load_settings,
     load_settings_or_exit,
 )
@@ -64,6 +65,21 @@ def test_dot_env_and_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"JWT_SECRET_KEY": "short"}, "JWT_SECRET_KEY"),
         ({"ACCESS_TOKEN_MINUTES": "-1"}, "ACCESS_TOKEN_MINUTES"),
         ({"DOCS_ACCESS": "nobody"}, "DOCS_ACCESS"),
+        ({"SMTP_URL": "mail.example.org:25"}, "SMTP_URL"),
+        ({"SMTP_URL": "http://a:hidden1@example.org"}, "SMTP_URL"),
+        ({"SMTP_URL": "smtp://a:hidden1@:587"}, "SMTP_URL"),
+        ({"SMTP_URL": "smtp://a:hidden1@host:99999"}, "SMTP_URL"),
+        ({"SMTP_URL": "smtp://a:hidden1@host/path"}, "SMTP_URL"),
+        ({"SMTP_URL": "smtp://a:hid/den1@host"}, "SMTP_URL"),
+        ({"SMTP_URL": "smtp://a@host"}, "SMTP_URL"),
+        ({"MAIL_FROM": "Muster"}, "MAIL_FROM"),
+        ({"MAIL_FROM": "a@example.org, b@example.org"}, "MAIL_FROM"),
+        ({"MAIL_FROM": "a@example.org\r\nBcc: b@example.org"}, "MAIL_FROM"),
+        ({"MAIL_FROM": "<>"}, "MAIL_FROM"),
+        ({"FRONTEND_URL": "example.org"}, "FRONTEND_URL"),
+        ({"FRONTEND_URL": "https://example.org/#/"}, "FRONTEND_URL"),
+        ({"FRONTEND_URL": "https://example.org/ x"}, "FRONTEND_URL"),
+        ({"FRONTEND_URL": "javascript:alert(1)"}, "FRONTEND_URL"),
         ({"ENVIRONMENT": "production", "JWT_SECRET_KEY": LONG}, "MONGO_DB_URI"),
         ({"ENVIRONMENT": "staging"}, "JWT_SECRET_KEY"),
         (
@@ -86,6 +102,7 @@ def test_bad_ones_are_named_in_one_line(
     line = str(caught.value)
     assert named in line
     assert "\n" not in line
+    assert "hidden1" not in line
     if "JWT_SECRET_KEY" in environment:
         assert environment["JWT_SECRET_KEY"] not in line
     with pytest.raises(SystemExit) as ended:
@@ -101,6 +118,37 @@ def test_production(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.signing_key() == LONG
     assert settings.docs_open_to is DocsAccess.ADMIN
     assert LONG not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("url", "server"),
+    [
+        ("smtp://localhost", SmtpServer("localhost", 587, False)),
+        ("smtp://[::1]:25/", SmtpServer("::1", 25, False)),
+        (
+            "smtps://ada%40x:p%2Fw%3A@mail.example.org",
+            SmtpServer("mail.example.org", 465, True, "ada@x", "p/w:"),
+        ),
+    ],
+)
+def test_mail_server(
+    url: str, server: SmtpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SMTP_URL", url)
+    settings = load_settings()
+    assert settings.smtp_server == server
+    assert "p/w:" not in repr(server) + repr(settings)
+
+
+def test_mail_sender_and_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert str(load_settings().mail_sender) == "Muster <muster@localhost>"
+    assert load_settings().smtp_server is None
+    assert load_settings().frontend_url is None
+    monkeypatch.setenv("MAIL_FROM", "hello@example.org")
+    monkeypatch.setenv("FRONTEND_URL", "https://example.org/app/")
+    settings = load_settings()
+    assert settings.mail_sender.addr_spec == "hello@example.org"
+    assert settings.frontend_url == "https://example.org/app"
 
 
 def test_damaged_development_key() -> None:

@@ -103,6 +103,28 @@ class TestRun:
             await transactions.run(work, turn="x")
         assert await _count() == 0
 
+    async def test_afterwards(self) -> None:
+        told: list[int] = []
+
+        async def work(*, fails: bool) -> None:
+            for _ in range(2):
+                transactions.afterwards(done)
+            await transactions.run(_add)
+            assert told == []
+            if fails:
+                raise KeyError("changed its mind")
+
+        def done() -> None:
+            told.append(1)
+
+        with pytest.raises(KeyError):
+            await transactions.run(lambda: work(fails=True))
+        assert told == []
+        await transactions.run(lambda: work(fails=False))
+        assert told == [1]
+        transactions.afterwards(done)
+        assert told == [1, 1]
+
     @pytest.mark.parametrize("turn", [None, "x"])
     async def test_race(self, turn: str | None) -> None:
         """Each reads, computes and writes: none is lost."""

@@ -4,6 +4,7 @@ A listener counts the commands of real requests. What a lookup by a key costs
 the database stays small as well: the planner answers it by an index.
 """
 
+import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -15,6 +16,7 @@ from config import db
 from config.main import settings
 from models.events import EventUpdate
 from models.feedback import FeedbackCreate
+from models.one_time_tokens import Purpose
 from models.users import Role
 from tests import factories
 from tests.commands import counted
@@ -42,12 +44,27 @@ BUDGETS: dict[Operation, int] = {
     ("GET", "/v1/auth/logins"): 2,
     # The login is read first: it must be the caller's own.
     ("DELETE", "/v1/auth/logins/{login_id}"): 5,
-    ("POST", "/v1/users"): 1,
+    # The member is read, and the mail queued: its key is looked for first.
+    ("POST", "/v1/auth/verify-email/request"): 4,
+    # In one transaction, which is committed (1): the token is found and
+    # deleted (2), the member read and replaced (2), the deed written down (1),
+    # and the welcome queued (2).
+    ("POST", "/v1/auth/verify-email"): 8,
+    # The asker is counted (2), the mail queued (2): the same for all e-mails.
+    ("POST", "/v1/auth/password-reset/request"): 4,
+    # As above, but the token is looked at first (1), the other tokens are
+    # deleted (1), and two deeds are written down (1). All logins are found
+    # and ended twice (4).
+    ("POST", "/v1/auth/password-reset"): 15,
+    # A member, a mail (2) and what was done, in a transaction.
+    ("POST", "/v1/users"): 5,
     ("GET", "/v1/users"): 2,
     ("GET", "/v1/users/me"): 2,
-    # A password is confirmed like a log-in's (7), the member read and
-    # replaced (2), and all other logins are found and ended (2).
-    ("PATCH", "/v1/users/me"): 12,
+    # A password is confirmed like a log-in's (7). In a transaction (1), the
+    # member is read and replaced (2), a mail queued (2), tokens are deleted
+    # (1), both changes written down (2); and all other logins are found and
+    # ended (2).
+    ("PATCH", "/v1/users/me"): 18,
     ("GET", "/v1/users/{user_id}"): 2,
     # The member is read, read and replaced (3) together with the entry in the
     # audit, which says what was before (2); the logins are found and ended
@@ -61,29 +78,29 @@ BUDGETS: dict[Operation, int] = {
     ("GET", "/v1/events/queue"): 2,
     ("GET", "/v1/events/{event_id}"): 2,
     # An event is changed as it was read: one read, one write. What an admin
-    # did is written down (1), the creator or the guests get a mail (1), all in
+    # did is written down (1), the creator or the guests get a mail (2), all in
     # one transaction, which is committed (1). Where a change adds seats, the
-    # first in line are found, promoted, told one by one and counted (4), and
+    # first in line are found, promoted, told one by one and counted (5), and
     # the event is read again (1).
-    ("PATCH", "/v1/events/{event_id}"): 11,
-    ("POST", "/v1/events/{event_id}/cancel"): 6,
-    ("POST", "/v1/events/{event_id}/approve"): 6,
-    ("POST", "/v1/events/{event_id}/deny"): 6,
+    ("PATCH", "/v1/events/{event_id}"): 13,
+    ("POST", "/v1/events/{event_id}/cancel"): 7,
+    ("POST", "/v1/events/{event_id}/approve"): 7,
+    ("POST", "/v1/events/{event_id}/deny"): 7,
     # The event, its guests, its feedback, a line of the audit, the commit.
     ("DELETE", "/v1/events/{event_id}"): 6,
     # The event is read; the place and the event's counters are written.
     ("PUT", "/v1/events/{event_id}/rsvp"): 5,
     # Event and place are read, the place removed; the first in line is found,
-    # promoted and told; then the counters and the commit.
-    ("DELETE", "/v1/events/{event_id}/rsvp"): 9,
+    # promoted and told (2); then the counters and the commit.
+    ("DELETE", "/v1/events/{event_id}/rsvp"): 10,
     ("GET", "/v1/events/{event_id}/rsvp"): 3,
     # The event (may the caller?), a page of guests, their names.
     ("GET", "/v1/events/{event_id}/rsvps"): 4,
     # A page of places, their events; one more for each place in a line.
     ("GET", "/v1/users/me/rsvps"): 3,
-    # Event and member are read; the invitation and its mail are committed;
+    # Event and member are read; the invitation and its mail (2) are committed;
     # what is there now is shown.
-    ("PUT", "/v1/events/{event_id}/invitations/{user_id}"): 7,
+    ("PUT", "/v1/events/{event_id}/invitations/{user_id}"): 8,
     ("DELETE", "/v1/events/{event_id}/invitations/{user_id}"): 4,
     ("GET", "/v1/events/{event_id}/ticket"): 3,
     # The event, the place; the check-in is written; the name is shown.
@@ -148,6 +165,15 @@ _ASKED: dict[
     ("POST", "/v1/auth/refresh"): lambda caller: {
         "json": {"refresh_token": caller.tokens.refresh_token}
     },
+    ("POST", "/v1/auth/verify-email"): lambda caller: _proof(
+        caller, Purpose.EMAIL_VERIFICATION
+    ),
+    ("POST", "/v1/auth/password-reset/request"): lambda caller: {
+        "json": {"email": caller.user.email}
+    },
+    ("POST", "/v1/auth/password-reset"): lambda caller: _proof(
+        caller, Purpose.PASSWORD_RESET, new_password="another long one"
+    ),
     ("POST", "/v1/users"): lambda _: {"json": factories.registration()},
     ("PATCH", "/v1/users/me"): lambda _: {
         "json": {
@@ -205,6 +231,11 @@ _SEATS: dict[Operation, int] = {
     ("DELETE", "/v1/feedback/{feedback_id}"): 2,
 }
 
+_SOME_TIME = {
+    "$gt": datetime(1970, 1, 1, tzinfo=UTC),
+    "$lt": datetime(2030, 5, 1, tzinfo=UTC),
+}
+
 # Each has an index that selects by it, with the collection that it reads.
 _LOOKUPS: list[tuple[str, db.Document]] = [
     ("feedback", {"author_id": "x"}),
@@ -214,6 +245,11 @@ _LOOKUPS: list[tuple[str, db.Document]] = [
     ("audit", {"target_id": "x"}),
     ("audit", {"at": {"$gt": datetime(2030, 1, 1, tzinfo=UTC)}}),
     ("logins", {"refresh_hash": "x"}),
+    ("mails", {"key": "x"}),
+    ("mails", {"revision": "x"}),
+    ("mails", {"bulk": False, "due_at": _SOME_TIME}),
+    ("one_time_tokens", {"hash": "x"}),
+    ("one_time_tokens", {"user_id": "x", "purpose": "x"}),
     ("users", {"email_key": "x"}),
     ("users", {"revision": "x"}),
     ("events", {"revision": "x"}),
@@ -230,6 +266,13 @@ _LOOKUPS: list[tuple[str, db.Document]] = [
     ("events", {"lookup.listed": True, "tags": {"$in": ["food"]}}),
     ("events", {"lookup.listed": True, "lookup.weeks": {"$in": [1]}}),
 ]
+
+
+async def _proof(
+    caller: factories.Member, purpose: Purpose, **more: str
+) -> dict[str, Any]:
+    """A body with a token that the caller was sent."""
+    return {"json": {"token": await factories.token(caller, purpose), **more}}
 
 
 async def _cost(
@@ -251,7 +294,7 @@ async def _cost(
         feedback_id=feedback_id,
     )
     asked = _ASKED[operation](caller) if operation in _ASKED else {}
-    if not isinstance(asked, dict):
+    if inspect.isawaitable(asked):
         asked = await asked
     # A list guesses from the last one, maybe another test's; a page that was
     # not full makes it forget.

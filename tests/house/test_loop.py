@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import httpx
 import pytest
@@ -15,6 +16,7 @@ from pwdlib.hashers.argon2 import Argon2Hasher
 
 from tests import factories
 from tests.contract import operations
+from tests.mailbox import collect, token_in
 from utils import passwords
 
 # A callback that computes longer than this holds everybody else up. It is the
@@ -91,7 +93,9 @@ def _slow_hasher(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("slow_hasher")
-async def test_requests_do_not_block_it(client: httpx.AsyncClient) -> None:
+async def test_requests_do_not_block_it(
+    client: httpx.AsyncClient, tmp_path: Path
+) -> None:
     registration = factories.registration()
     form = {
         "username": registration["email"],
@@ -111,6 +115,14 @@ async def test_requests_do_not_block_it(client: httpx.AsyncClient) -> None:
             "current_password": registration["password"],
         }
         await client.patch("/v1/users/me", json=change, headers=headers)
+        email = {"email": registration["email"]}
+        await client.post("/v1/auth/password-reset/request", json=email)
+        messages = await collect(tmp_path)
+        proofs = map(token_in, messages)
+        for proof in proofs:
+            reset = {"token": proof, "new_password": "yet another long one"}
+            await client.post("/v1/auth/password-reset", json=reset)
+    assert len(messages) == 2
     assert not slow
 
 

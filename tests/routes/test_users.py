@@ -91,7 +91,9 @@ class TestRegister:
     async def test_round_trips(self, client: Client) -> None:
         with counted() as commands:
             await client.post("/v1/users", json=factories.registration())
-        assert commands == ["insert"]
+        assert commands == [
+            "insert", "find", "insert", "insert", "commitTransaction"
+        ]  # fmt: skip
 
 
 class TestOwnAccount:

@@ -1,0 +1,31 @@
+"""Chores: all that workers do again and again, beside the requests.
+
+Owns no collection. May call: mailer, mails. Each chore is safe in several
+workers at once, and does what another one, killed, has left.
+"""
+
+from functools import partial
+
+from config.chores import Chore
+from config.mail import Transport
+from utils import mailer, mails
+
+_MAIL_SECONDS = 2.0
+_REMINDERS_SECONDS = 5 * 60.0
+
+
+def declared_chores(transport: Transport) -> tuple[Chore, ...]:
+    """The chores of a worker, whose mails go where `transport` brings them."""
+    return (
+        Chore(
+            "sending mail",
+            partial(mailer.deliver_due, transport),
+            every_seconds=_MAIL_SECONDS,
+            wake=mails.queued,
+        ),
+        Chore(
+            "reminding guests",
+            mailer.queue_reminders,
+            every_seconds=_REMINDERS_SECONDS,
+        ),
+    )
