@@ -6,7 +6,14 @@ from fastapi.openapi.utils import get_openapi
 
 from config.logs import configure_logging
 from config.mail import transport_of
-from config.main import MAX_BODY_BYTES, NAME, VERSION, app, settings
+from config.main import (
+    MAX_BODY_BYTES,
+    MAX_IMAGE_BODY_BYTES,
+    NAME,
+    VERSION,
+    app,
+    settings,
+)
 from config.middleware import (
     BodyLimit,
     EntityTags,
@@ -15,12 +22,14 @@ from config.middleware import (
 )
 from docs import service as docs
 from routes import (
+    accounts,
     audit,
     auth,
     calendars,
     check_ins,
     events,
     feedback,
+    images,
     problems,
     rsvps,
     service,
@@ -42,7 +51,10 @@ app.state.chores = declared_chores(app.state.mail)
 # The one added last is the outermost.
 app.add_middleware(EntityTags)
 app.add_middleware(
-    BodyLimit, limit_bytes=MAX_BODY_BYTES, on_fault=problems.on_fault
+    BodyLimit,
+    limit_bytes=MAX_BODY_BYTES,
+    on_fault=problems.on_fault,
+    exceptions={("POST", "/v1/images"): MAX_IMAGE_BODY_BYTES},
 )
 app.add_middleware(HeadRequests)
 app.add_middleware(RequestContext, on_fault=problems.on_fault)
@@ -55,6 +67,8 @@ routers = (
     rsvps.router,
     check_ins.router,
     feedback.router,
+    images.router,
+    accounts.router,
     users.router,
     auth.router,
     audit.router,

@@ -25,7 +25,7 @@ class Chore:
     """
 
     name: str
-    work: Callable[[], Awaitable[None]]
+    work: Callable[[], Awaitable[object]]
     every_seconds: float
     wake: asyncio.Event | None = None
 

@@ -15,7 +15,13 @@ from datetime import UTC
 from typing import Any, Final
 
 import pymongo
-from pymongo import ASCENDING, DESCENDING, AsyncMongoClient, IndexModel
+from pymongo import (
+    ASCENDING,
+    DESCENDING,
+    AsyncMongoClient,
+    IndexModel,
+    UpdateOne,
+)
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import (
@@ -39,6 +45,7 @@ __all__ = [
     "IndexModel",
     "NotATestDatabaseError",
     "OvertakenError",
+    "UpdateOne",
     "collection",
     "configure",
     "connected",

@@ -101,6 +101,7 @@ class FileTransport:
 
         So nothing hangs on `before_data`, which is not asked.
         """
+        del before_data
         name = str(message["Message-ID"]).strip("<>").partition("@")[0]
         text = message.as_bytes(policy=SMTPUTF8)
         try:

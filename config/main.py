@@ -13,6 +13,8 @@ from config.settings import Settings, load_settings_or_exit
 NAME: Final = "Muster"
 VERSION: Final = "0.1.0"
 MAX_BODY_BYTES: Final = 1024 * 1024
+# Of an upload, what surrounds its file included.
+MAX_IMAGE_BODY_BYTES: Final = 10 * 1024 * 1024
 
 settings: Final[Settings] = load_settings_or_exit()
 MONGO_DB_URI: Final = settings.mongo_db_uri

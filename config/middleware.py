@@ -7,7 +7,7 @@ read. `EntityTags` gives answers a name, and saves sending the same one twice.
 
 import re
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 from starlette.exceptions import HTTPException
@@ -68,14 +68,25 @@ class BodyLimit:
 
     FastAPI's own limit answers in plain text, and treats a handler's
     problem+json as a fault.
+
+    Args:
+        app: what reads the body.
+        limit_bytes: the limit.
+        on_fault: answers what is refused; it finds the limit in the state.
+        exceptions: the limits of some methods and paths.
     """
 
     def __init__(
-        self, app: ASGIApp, limit_bytes: int, on_fault: FaultHandler
+        self,
+        app: ASGIApp,
+        limit_bytes: int,
+        on_fault: FaultHandler,
+        exceptions: Mapping[tuple[str, str], int],
     ) -> None:
         self._app = app
         self._limit_bytes = limit_bytes
         self._on_fault = on_fault
+        self._exceptions = exceptions
 
     async def __call__(
         self, scope: Scope, receive: Receive, send: Send
@@ -83,7 +94,11 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        if _content_length(scope) > self._limit_bytes:
+        limit_bytes = self._exceptions.get(
+            (scope["method"], scope["path"]), self._limit_bytes
+        )
+        scope.setdefault("state", {})["body_limit_bytes"] = limit_bytes
+        if _content_length(scope) > limit_bytes:
             response = await self._on_fault(
                 Request(scope, receive), HTTPException(413)
             )
@@ -95,7 +110,7 @@ class BodyLimit:
             nonlocal received
             message = await receive()
             received += len(message.get("body", b""))
-            if received > self._limit_bytes:
+            if received > limit_bytes:
                 raise HTTPException(413)
             return message
 
@@ -103,7 +118,10 @@ class BodyLimit:
 
 
 class HeadRequests:
-    """Answers HEAD as GET, without the body (RFC 9110, section 9.3.2)."""
+    """Answers HEAD as GET, without the body (RFC 9110, section 9.3.2).
+
+    A range is asked for with GET only (section 14.2).
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -120,7 +138,9 @@ class HeadRequests:
                 message = {**message, "body": b""}
             await send(message)
 
-        await self._app({**scope, "method": "GET"}, receive, send_head)
+        headers = [pair for pair in scope["headers"] if pair[0] != b"range"]
+        scope = {**scope, "method": "GET", "headers": headers}
+        await self._app(scope, receive, send_head)
 
 
 class EntityTags:

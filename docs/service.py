@@ -15,13 +15,24 @@ in with your e-mail as *username*.
 TAGS = [
     {
         "name": "Auth",
-        "description": "Log in, stay logged in, log out; verify an e-mail, "
-        "choose a new password.",
+        "description": "Log in, stay logged in, log out; what a mail proves.",
     },
-    {"name": "Users", "description": "Accounts and profiles."},
+    {
+        "name": "Users",
+        "description": "Accounts and profiles, exports, closing.",
+    },
     {
         "name": "Events",
         "description": "Publish, find, change, approve gatherings.",
+    },
+    {
+        "name": "RSVPs",
+        "description": "Seats, waiting lists, invitations, guests.",
+    },
+    {"name": "Check-in", "description": "Tickets, and the door."},
+    {
+        "name": "Images",
+        "description": "Pictures of events and members.",
     },
     {"name": "Feedback", "description": "What members think of events."},
     {"name": "Audit", "description": "Who did what to whom, for admins."},

@@ -37,7 +37,7 @@ overwrite a change from another device.""",
 GET_USER: EndpointDoc = {
     "summary": "Read a profile",
     "description": "What everybody may know of a member: no e-mail. Admins get "
-    "the whole account.",
+    "the whole account. `image_id` is their picture.",
 }
 
 ADMINISTER_USER: EndpointDoc = {

@@ -28,6 +28,7 @@ from models.base import (
     refuse_invisible_but_lines,
     utc_now,
 )
+from models.images import EXAMPLE_ID, ImageIds
 from models.links import Link, Links
 
 # Ongoing events are found among those that started within this time.
@@ -218,6 +219,11 @@ class EventCreate(_EventTimes):
         True, description="A public event by a member waits for approval."
     )
     links: Links = Field([], examples=[["https://numpy.org/doc/"]])
+    image_ids: ImageIds = Field(
+        [],
+        description="Your images, see POST /v1/images; the first is the cover.",
+        examples=[[]],
+    )
 
 
 class EventImport(EventCreate):
@@ -253,6 +259,7 @@ class EventUpdate(RequestModel):
     capacity: Capacity = Field(1, examples=[25])
     public: JsonBool = True
     links: Links = Field([], examples=[["https://numpy.org/learn/"]])
+    image_ids: ImageIds = Field([], examples=[[EXAMPLE_ID]])
 
 
 class EventDenial(RequestModel):

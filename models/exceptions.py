@@ -10,7 +10,8 @@
     │   ├── EventNotFoundError           404 event-not-found
     │   ├── RsvpNotFoundError            404 rsvp-not-found
     │   ├── FeedbackNotFoundError        404 feedback-not-found
-    │   └── ForeignTicketError           404 foreign-ticket
+    │   ├── ForeignTicketError           404 foreign-ticket
+    │   └── ImageNotFoundError           404 image-not-found
     ├── MethodNotAllowedError            405 method-not-allowed
     ├── NotAcceptableError               406 not-acceptable
     ├── ConflictError                    409 (abstract)
@@ -26,6 +27,7 @@
     ├── StaleError                       412 precondition-failed
     ├── BodyTooLargeError                413 body-too-large
     ├── UnsupportedMediaTypeError        415 unsupported-media-type
+    ├── RangeNotSatisfiableError         416 range-not-satisfiable
     ├── InvalidRequestError              422 invalid-request
     ├── ForgedTicketError                422 forged-ticket
     ├── InvalidTokenError                422 invalid-token
@@ -174,6 +176,17 @@ class ForeignTicketError(NotFoundError):
     title = "Ticket of another event"
     slug = "foreign-ticket"
     hint = "This ticket is for another event."
+
+
+class ImageNotFoundError(NotFoundError):
+    """No image has this id."""
+
+    title = "Image not found"
+    slug = "image-not-found"
+    hint = "There is no image with this id."
+
+    def __init__(self, image_id: str) -> None:
+        super().__init__(facts={"image_id": image_id})
 
 
 class MethodNotAllowedError(MusterError):
@@ -354,16 +367,32 @@ class BodyTooLargeError(MusterError):
 
 
 class UnsupportedMediaTypeError(MusterError):
-    """The body has another Content-Type than the endpoint reads."""
+    """The body, or the file in it, is of another type than is read here."""
 
     status = 415
     title = "Unsupported media type"
     slug = "unsupported-media-type"
     hint = "Send the body as application/json."
 
-    def __init__(self, expected: str) -> None:
+    def __init__(self, expected: str, *, part: str = "body") -> None:
         super().__init__(
-            f"Send the body as {expected}.", {"expected": expected}
+            f"Send the {part} as {expected}.", {"expected": expected}
+        )
+
+
+class RangeNotSatisfiableError(MusterError):
+    """The range that is asked for begins behind the end."""
+
+    status = 416
+    title = "Range not satisfiable"
+    slug = "range-not-satisfiable"
+    hint = "The range begins behind the end: see Content-Range."
+
+    def __init__(self, length_bytes: int) -> None:
+        super().__init__(
+            f"The range begins behind the end of {length_bytes} bytes.",
+            {"length_bytes": length_bytes},
+            {"Content-Range": f"bytes */{length_bytes}"},
         )
 
 

@@ -18,12 +18,14 @@ from pydantic import (
 from models.base import (
     ExtendedBaseModel,
     JsonBool,
+    ObjectId,
     PageQuery,
     RequestModel,
     UtcTime,
     refuse_invisible,
     utc_now,
 )
+from models.images import EXAMPLE_ID
 from models.links import Links
 
 
@@ -82,6 +84,7 @@ class User(ExtendedBaseModel):
     calendar_hash: str | None = None
     email_verified_at: UtcTime | None = None
     welcomed: bool = False
+    image_id: str | None = None
     created_at: UtcTime = Field(default_factory=utc_now)
     updated_at: UtcTime = Field(default_factory=utc_now)
     revision: str
@@ -107,6 +110,11 @@ class UserUpdate(RequestModel):
     first_name: PersonName = Field("", examples=["Ada"])
     last_name: PersonName = Field("", examples=["Lovelace"])
     links: Links = Field([], examples=[["https://ada.example.org"]])
+    image_id: ObjectId | None = Field(
+        None,
+        description="One of your images, see POST /v1/images; null for none.",
+        examples=[EXAMPLE_ID],
+    )
     email: Email = Field(
         "", max_length=254, examples=["ada@lovelace.example.org"]
     )
@@ -160,6 +168,9 @@ class PublicUser(MemberName):
     """What everybody may know of a member."""
 
     links: list[str]
+    image_id: str | None = Field(
+        description="Their picture: GET /v1/images/{id}?size=thumb."
+    )
     created_at: datetime
 
     @classmethod

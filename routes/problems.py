@@ -18,7 +18,6 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from config import db
-from config.main import MAX_BODY_BYTES
 from models.exceptions import (
     BodyTooLargeError,
     DatabaseUnavailableError,
@@ -34,7 +33,10 @@ from models.exceptions import (
 
 MEDIA_TYPE: Final = "application/problem+json"
 _JSON: Final = "application/json"
-_FORM: Final = "application/x-www-form-urlencoded"
+_MEDIA_TYPES: Final = {
+    "File": "multipart/form-data",
+    "Form": "application/x-www-form-urlencoded",
+}
 
 # A body of garbage must not make a longer answer.
 _MOST_FAULTS: Final = 20
@@ -193,7 +195,7 @@ def _of_http(request: Request, error: HTTPException) -> MusterError:
         case 405:
             return MethodNotAllowedError(_methods_at(request))
         case 413:
-            return BodyTooLargeError(MAX_BODY_BYTES)
+            return BodyTooLargeError(request.state.body_limit_bytes)
     return InternalError()
 
 
@@ -256,8 +258,8 @@ def _expected_media_type(request: Request) -> str | None:
     route = request.scope.get("route")
     if not isinstance(route, APIRoute) or route.body_field is None:
         return None
-    is_form = type(route.body_field.field_info).__name__ == "Form"
-    return _FORM if is_form else _JSON
+    kind = type(route.body_field.field_info).__name__
+    return _MEDIA_TYPES.get(kind, _JSON)
 
 
 def _example(error: type[MusterError]) -> dict[str, object]:

@@ -3,16 +3,19 @@
 from collections.abc import Generator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from io import BytesIO
 from typing import Any
 
 import httpx
+from PIL import Image as Pillow
 
 from models.base import new_id, utc_now
 from models.events import Approval, Event, EventCreate, EventImport
+from models.images import Image
 from models.logins import Actor, TokenPair
 from models.one_time_tokens import Purpose
 from models.users import Role, User, UserCreate
-from utils import events, logins, one_time_tokens, users
+from utils import events, images, logins, one_time_tokens, users
 
 PASSWORD = "correct horse battery"
 
@@ -153,6 +156,29 @@ def calendar_request(*components: str) -> dict[str, Any]:
         "content": calendar(*components).encode(),
         "headers": {"Content-Type": "text/calendar"},
     }
+
+
+def picture(
+    kind: str = "JPEG", size: tuple[int, int] = (64, 48), **options: Any
+) -> bytes:
+    """A small real picture, unlike plain colour: a slope of grey.
+
+    Args:
+        kind: JPEG, PNG, WEBP or GIF.
+        size: its width and height, pixels.
+        options: see Pillow's `Image.save`; and `mode`, such as RGB.
+    """
+    mode = options.pop("mode", "RGB")
+    file = BytesIO()
+    slope = Pillow.linear_gradient("L").resize(size)
+    slope.convert(mode).save(file, kind, **options)
+    return file.getvalue()
+
+
+async def image(by: Actor | None = None, **options: Any) -> Image:
+    """A picture that somebody sent; `options` are those of `picture`."""
+    file = BytesIO(picture(**options))
+    return await images.create_image(file, actor=by or actor())
 
 
 def at(offset: timedelta) -> str:

@@ -8,6 +8,8 @@ after a crash in between does what was left.
 from collections.abc import Collection
 from typing import Final
 
+from pydantic import SecretStr
+
 from config import transactions
 from models.audit import AuditAction
 from models.base import utc_now
@@ -80,16 +82,12 @@ async def update_own(
         TooManyAttemptsError: it was wrong too often.
         EmailTakenError: the new e-mail has an account.
         StaleError: the account is in another state than `if_match` says.
-        InvalidRequestError: the new password is one of the commonest.
+        InvalidRequestError: the new password is one of the commonest, or the
+            image not theirs.
     """
     confirmed: User | None = None
     if change.current_password is not None:
-        # A stolen access token is no licence to guess the password.
-        attempt = await attempts.begin(actor.user_id, source=actor.login_id)
-        confirmed = await users.confirm_password(
-            actor.user_id, change.current_password
-        )
-        await attempts.succeed(attempt)
+        confirmed = await confirm_password(change.current_password, actor=actor)
     password_hash = (
         await users.hash_new_password(change.password)
         if "password" in change.model_fields_set
@@ -98,8 +96,8 @@ async def update_own(
 
     async def work() -> User:
         before, user = await users.update_user(
-            actor.user_id,
             change,
+            actor=actor,
             password_hash=password_hash,
             confirmed=confirmed,
             if_match=if_match,
@@ -115,11 +113,26 @@ async def update_own(
         return user
 
     if confirmed is None:
-        # Names and links are in one document.
+        # One document changes, or two in a transaction of their own.
         return await work()
     user = await transactions.run(work, turn=actor.user_id)
     if password_hash is not None:
         await logins.revoke_logins_of(user.id, but=actor.login_id)
+    return user
+
+
+async def confirm_password(given: SecretStr, *, actor: Actor) -> User:
+    """The caller, who knows their password.
+
+    Raises:
+        UserNotFoundError: the account is gone.
+        ForbiddenError: the password is wrong.
+        TooManyAttemptsError: it was wrong too often.
+    """
+    # A stolen access token is no licence to guess the password.
+    attempt = await attempts.begin(actor.user_id, source=actor.login_id)
+    user = await users.confirm_password(actor.user_id, given)
+    await attempts.succeed(attempt)
     return user
 
 

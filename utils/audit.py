@@ -87,6 +87,17 @@ async def list_entries(query: AuditQuery) -> Page[AuditRead]:
     return page
 
 
+async def list_about(user_id: str) -> list[AuditRead]:
+    """What a member did, and what was done to them."""
+    entries: dict[str, AuditRead] = {}
+    for field in ("actor_id", "target_id"):
+        found = db.collection(COLLECTION).find({field: user_id})
+        async for document in found:
+            entry = AuditRead.of(AuditEntry.from_document(document))
+            entries[entry.id] = entry
+    return sorted(entries.values(), key=lambda entry: (entry.at, entry.id))
+
+
 def _conditions(query: AuditQuery) -> tuple[db.Document, list[db.Document]]:
     """The condition that selects most, and the others."""
     asked_for = {

@@ -1,6 +1,6 @@
 """Chores: all that workers do again and again, beside the requests.
 
-Owns no collection. May call: mailer, mails. Each chore is safe in several
+Owns no collection. May call: closings, image_uses, mailer, mails. Each chore is safe in several
 workers at once, and does what another one, killed, has left.
 """
 
@@ -8,10 +8,12 @@ from functools import partial
 
 from config.chores import Chore
 from config.mail import Transport
-from utils import mailer, mails
+from utils import closings, image_uses, mailer, mails
 
 _MAIL_SECONDS = 2.0
 _REMINDERS_SECONDS = 5 * 60.0
+_CLOSINGS_SECONDS = 60.0
+_SWEEP_SECONDS = 60 * 60.0
 
 
 def declared_chores(transport: Transport) -> tuple[Chore, ...]:
@@ -27,5 +29,15 @@ def declared_chores(transport: Transport) -> tuple[Chore, ...]:
             "reminding guests",
             mailer.queue_reminders,
             every_seconds=_REMINDERS_SECONDS,
+        ),
+        Chore(
+            "closing accounts",
+            closings.resume_closings,
+            every_seconds=_CLOSINGS_SECONDS,
+        ),
+        Chore(
+            "sweeping images",
+            image_uses.sweep_images,
+            every_seconds=_SWEEP_SECONDS,
         ),
     )

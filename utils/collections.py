@@ -3,14 +3,17 @@
 Owns no collection. May call: all owners. The highest rank.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
-from config import db
+from config import db, files
 from utils import (
     attempts,
     audit,
+    closings,
     events,
     feedback,
+    images,
     logins,
     mails,
     one_time_tokens,
@@ -21,16 +24,24 @@ from utils import (
 _OWNERS: Final = (
     attempts,
     audit,
+    closings,
     events,
     feedback,
+    images,
     logins,
     mails,
     one_time_tokens,
     rsvps,
     users,
 )
+_FILE_OWNERS: Final = (images,)
 
 
 def declared_indexes() -> db.Indexes:
     """Each collection's indexes, as its owner declares them."""
-    return {owner.COLLECTION: owner.INDEXES for owner in _OWNERS}
+    declared: dict[str, Sequence[db.IndexModel]] = {
+        owner.COLLECTION: owner.INDEXES for owner in _OWNERS
+    }
+    for owner in _FILE_OWNERS:
+        declared |= files.indexes(owner.COLLECTION)
+    return declared

@@ -1,7 +1,7 @@
 """Events: publish, find, change, cancel, decide.
 
 Owns: `events`. Indexes: see INDEXES. May call: audit, etags, event_pages,
-mails, paging.
+images, mails, paging.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ from models.exceptions import (
 )
 from models.logins import Actor
 from models.mails import Mail, MailKind
-from utils import audit, etags, event_pages, mails, paging
+from utils import audit, etags, event_pages, images, mails, paging
 
 COLLECTION: Final = "events"
 INDEXES: Final = [
@@ -57,6 +57,7 @@ INDEXES: Final = [
         unique=True,
         partialFilterExpression={"import_key": {"$gt": ""}},
     ),
+    db.IndexModel("image_ids"),
 ]
 
 _DECISIONS: Final = {
@@ -224,7 +225,8 @@ async def create_event(new: EventCreate, *, actor: Actor) -> Event:
     """Publishes an event; a public one by a member waits for approval.
 
     Raises:
-        InvalidRequestError: the event is over already.
+        InvalidRequestError: the event is over already, or an image is not the
+            caller's.
     """
     if new.ends_at <= utc_now():
         raise InvalidRequestError.at("body", "ends_at", msg=_OVER)
@@ -234,7 +236,13 @@ async def create_event(new: EventCreate, *, actor: Actor) -> Event:
         approval=_first_approval(new.public, actor),
         revision=new_id(),
     )
-    await db.collection(COLLECTION).insert_one(_to_document(event))
+
+    async def work() -> None:
+        await _claim_images(event.image_ids, actor)
+        await db.collection(COLLECTION).insert_one(_to_document(event))
+
+    # One command is whole by itself.
+    await (transactions.run(work) if event.image_ids else work())
     return event
 
 
@@ -355,7 +363,8 @@ async def update_event(
             `access_event_for_edit`.
         StaleError: the event is in another state than `if_match` says.
         CapacityBelowSeatsError: more seats are taken.
-        InvalidRequestError: it would end before it starts.
+        InvalidRequestError: it would end before it starts, or a new image is
+            not the caller's.
     """
 
     def changed(event: Event) -> Event:
@@ -364,6 +373,8 @@ async def update_event(
 
     async def work() -> Event:
         before, event = await _change(event_id, changed, actor=actor)
+        # An admin may have given it others, which stay.
+        await _claim_images(set(event.image_ids) - set(before.image_ids), actor)
         if event.sequence > before.sequence:
             await _tell_guests(MailKind.EVENT_CHANGED, event)
         await _record_if_strange(AuditAction.EVENT_CHANGED, event, actor)
@@ -451,6 +462,32 @@ async def count_rating(event_id: str, *, stars: int, ratings: int) -> None:
     await _count(event_id, rating_sum=stars, rating_count=ratings)
 
 
+async def image_ids_in_use(ids: Sequence[str]) -> set[str]:
+    """Those of some hundred images that events show."""
+    found = await db.collection(COLLECTION).distinct(
+        "image_ids", {"image_ids": {"$in": list(ids)}}
+    )
+    return set(found) & set(ids)
+
+
+async def forget_images(ids: Sequence[str]) -> None:
+    """Takes some hundred images at most out of all events."""
+    events = db.collection(COLLECTION)
+    found = events.find({"image_ids": {"$in": list(ids)}}, {"_id": 1})
+    changes = [
+        db.UpdateOne(
+            {"_id": event["_id"]},
+            {
+                "$pull": {"image_ids": {"$in": list(ids)}},
+                "$set": {"updated_at": utc_now(), "revision": new_id()},
+            },
+        )
+        async for event in found
+    ]
+    if changes:
+        await events.bulk_write(changes)
+
+
 async def _count(event_id: str, **numbers: int) -> None:
     # The new revision makes a change that was read before begin again.
     await db.collection(COLLECTION).update_one(
@@ -475,6 +512,10 @@ async def _change(
         )
         if result.matched_count == 1:
             return event, new
+
+
+async def _claim_images(ids: Collection[str], actor: Actor) -> None:
+    await images.claim(list(ids), actor=actor, field="image_ids")
 
 
 async def _decide(

@@ -148,10 +148,12 @@ def _reminder(facts: MailFacts) -> list[str]:
 
 
 def _handed_over(facts: MailFacts) -> list[str]:
+    others = int((facts.more or {}).get("count", "1")) - 1
+    what = f"{facts.title} and {others} more" if others else facts.title
     return [
-        f"{facts.title} is yours now",
-        f"whoever organised {facts.title} has left, and the event is in your "
-        "hands now:",
+        f"{what}: yours now",
+        f"whoever organised {what} has left, and handed over to you. "
+        "GET /v1/events?mine=true lists what is in your hands now.",
         _event(facts),
     ]
 

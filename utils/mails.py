@@ -29,6 +29,7 @@ INDEXES: Final = [
     # Who claims a mail names the revision that it read: one of several does.
     db.IndexModel("revision", unique=True),
     db.IndexModel([("bulk", db.ASCENDING), ("due_at", db.ASCENDING)]),
+    db.IndexModel("user_id"),
     db.IndexModel("expires_at", expireAfterSeconds=0),
 ]
 
@@ -78,6 +79,17 @@ async def queue_all(waiting: Sequence[Mail]) -> None:
         documents = [mail.dict() for mail in waiting]
         await db.insert_missing(COLLECTION, documents)
         queued.set()
+
+
+async def list_of(user_id: str) -> list[Mail]:
+    """The mails of a member, those that were sent lately included."""
+    found = db.collection(COLLECTION).find({"user_id": user_id})
+    return [Mail.from_document(document) async for document in found]
+
+
+async def delete_mails_of(user_id: str) -> None:
+    """Forgets all mails of a member who leaves; none is sent any more."""
+    await db.collection(COLLECTION).delete_many({"user_id": user_id})
 
 
 async def find_due(now: datetime) -> list[Mail]:

@@ -88,3 +88,8 @@ async def revoke_tokens_of(user_id: str, *, purpose: Purpose) -> None:
     await db.collection(COLLECTION).delete_many(
         {"user_id": user_id, "purpose": purpose}
     )
+
+
+async def delete_tokens_of(user_id: str) -> None:
+    """Forgets all tokens of a member who leaves."""
+    await db.collection(COLLECTION).delete_many({"user_id": user_id})

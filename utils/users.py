@@ -1,16 +1,16 @@
 """Users: register, find, change members.
 
-Owns: `users`. Indexes: see INDEXES. May call: etags, paging, passwords,
-search.
+Owns: `users`. Indexes: see INDEXES. May call: etags, images, paging,
+passwords, search.
 """
 
 import unicodedata
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final
 
 from pydantic import SecretStr
 
-from config import db
+from config import db, transactions
 from models.base import Page, new_id, utc_now
 from models.exceptions import (
     EmailTakenError,
@@ -31,7 +31,7 @@ from models.users import (
     UserQuery,
     UserUpdate,
 )
-from utils import etags, paging, passwords, search
+from utils import etags, images, paging, passwords, search
 
 COLLECTION: Final = "users"
 INDEXES: Final = [
@@ -49,6 +49,8 @@ INDEXES: Final = [
         unique=True,
         partialFilterExpression={"calendar_hash": {"$gt": ""}},
     ),
+    # Not a partial one: the planners don't see that `$in` implies it.
+    db.IndexModel("image_id"),
 ]
 
 
@@ -211,9 +213,9 @@ async def confirm_password(user_id: str, given: SecretStr) -> User:
 
 
 async def update_user(
-    user_id: str,
     change: UserUpdate,
     *,
+    actor: Actor,
     password_hash: str | None = None,
     confirmed: User | None,
     if_match: Collection[str],
@@ -221,8 +223,8 @@ async def update_user(
     """Changes a member's own account.
 
     Args:
-        user_id: the member.
         change: the fields to change.
+        actor: the member.
         password_hash: of the new password, if there is one.
         confirmed: the member whose password was confirmed, if it was: of two
             racing changes of a password, only one is by who knows it.
@@ -236,6 +238,7 @@ async def update_user(
         ForbiddenError: the password was changed since it was confirmed.
         StaleError: the account is in another state than `if_match` says.
         EmailTakenError: the new e-mail has an account.
+        InvalidRequestError: the image is not theirs.
     """
     fields = change.model_dump(
         exclude_unset=True, exclude={"password", "current_password"}
@@ -251,7 +254,14 @@ async def update_user(
             return {**fields, "email_verified_at": None}
         return fields
 
-    return await _change(user_id, changed)
+    async def work() -> tuple[User, User]:
+        if change.image_id is not None:
+            await images.claim([change.image_id], actor=actor, field="image_id")
+        return await _change(actor.user_id, changed)
+
+    if change.image_id is None:
+        return await work()
+    return await transactions.run(work, turn=actor.user_id)
 
 
 async def prove_email(
@@ -331,6 +341,35 @@ async def set_calendar(user_id: str, *, calendar_hash: str | None) -> None:
         UserNotFoundError: the account is gone.
     """
     await _change(user_id, lambda _: {"calendar_hash": calendar_hash})
+
+
+async def image_ids_in_use(ids: Sequence[str]) -> set[str]:
+    """Those of some hundred images that are a member's picture."""
+    found = await db.collection(COLLECTION).distinct(
+        "image_id", {"image_id": {"$in": list(ids)}}
+    )
+    return set(found)
+
+
+async def forget_images(ids: Sequence[str]) -> None:
+    """Leaves the members whose picture is one of `ids` without one."""
+    users = db.collection(COLLECTION)
+    found = users.find({"image_id": {"$in": list(ids)}}, {"_id": 1})
+    changes = [
+        db.UpdateOne(
+            {"_id": user["_id"]},
+            {
+                "$set": {
+                    "image_id": None,
+                    "updated_at": utc_now(),
+                    "revision": new_id(),
+                }
+            },
+        )
+        async for user in found
+    ]
+    if changes:
+        await users.bulk_write(changes)
 
 
 def email_key(email: str) -> str:

@@ -1,31 +1,21 @@
 """Chores: they go on, whatever happens, until the end."""
 
 import asyncio
-import logging
 from collections.abc import Iterator
 
 import pytest
 from pymongo.errors import AutoReconnect
 
 from config.chores import Chore, running
+from tests.logged import logged
 
 HOUR = 3600.0
 
 
 @pytest.fixture(name="log")
 def _log() -> Iterator[list[str]]:
-    """The lines that the chores write."""
-    lines: list[str] = []
-
-    class Lines(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            lines.append(self.format(record))
-
-    handler = Lines()
-    logger = logging.getLogger("muster.chores")
-    logger.addHandler(handler)
-    yield lines
-    logger.removeHandler(handler)
+    with logged("muster.chores") as lines:
+        yield lines
 
 
 class _Work:

@@ -17,11 +17,11 @@ from config.main import settings
 from models.events import EventUpdate
 from models.feedback import FeedbackCreate
 from models.one_time_tokens import Purpose
-from models.users import Role
+from models.users import Role, UserUpdate
 from tests import factories
 from tests.commands import counted
 from tests.contract import operations
-from utils import calendars, events, feedback, rsvps
+from utils import calendars, events, feedback, rsvps, users
 
 Operation = tuple[str, str]
 
@@ -61,17 +61,26 @@ BUDGETS: dict[Operation, int] = {
     ("GET", "/v1/users"): 2,
     ("GET", "/v1/users/me"): 2,
     # A password is confirmed like a log-in's (7). In a transaction (1), the
-    # member is read and replaced (2), a mail queued (2), tokens are deleted
-    # (1), both changes written down (2); and all other logins are found and
-    # ended (2).
-    ("PATCH", "/v1/users/me"): 18,
+    # image is found and marked (2), the member read and replaced (2), a mail
+    # queued (2), tokens are deleted (1), both changes written down (2); and
+    # all other logins are found and ended (2).
+    ("PATCH", "/v1/users/me"): 20,
+    # All that is kept is read, one query for each collection; the audit has
+    # two ends. That it was asked for is written down.
+    ("GET", "/v1/users/me/export"): 11,
+    # The password is confirmed like a log-in's (7); the closing, the member,
+    # the logins and the audit are one transaction (6); then each collection is
+    # looked through. A seat is given back as by its own endpoint (10), an own
+    # event cancelled likewise.
+    ("DELETE", "/v1/users/me"): 33,
     ("GET", "/v1/users/{user_id}"): 2,
     # The member is read, read and replaced (3) together with the entry in the
     # audit, which says what was before (2); the logins are found and ended
     # (2), and given the role; the last read sees whether another admin was
     # faster.
     ("PATCH", "/v1/users/{user_id}"): 10,
-    ("POST", "/v1/events"): 2,
+    # The images are found and marked (2) in one transaction (1) with it.
+    ("POST", "/v1/events"): 5,
     # One query where the guess of how far a page reaches holds; one that
     # falls short is followed by a second, see utils/event_pages.py.
     ("GET", "/v1/events"): 2,
@@ -81,8 +90,8 @@ BUDGETS: dict[Operation, int] = {
     # did is written down (1), the creator or the guests get a mail (2), all in
     # one transaction, which is committed (1). Where a change adds seats, the
     # first in line are found, promoted, told one by one and counted (5), and
-    # the event is read again (1).
-    ("PATCH", "/v1/events/{event_id}"): 13,
+    # the event is read again (1). New images are found and marked (2).
+    ("PATCH", "/v1/events/{event_id}"): 15,
     ("POST", "/v1/events/{event_id}/cancel"): 7,
     ("POST", "/v1/events/{event_id}/approve"): 7,
     ("POST", "/v1/events/{event_id}/deny"): 7,
@@ -133,6 +142,15 @@ BUDGETS: dict[Operation, int] = {
     # The member is read and written, with the audit, in a transaction.
     ("POST", "/v1/users/me/calendar"): 5,
     ("DELETE", "/v1/users/me/calendar"): 5,
+    # The image is written (1), then each of its two files (4 where it has one
+    # window of chunks), then it is declared to be there (1).
+    ("POST", "/v1/images"): 7,
+    # No caller; one window of chunks.
+    ("GET", "/v1/images/{image_id}"): 2,
+    # The image is read and ended (2), found in events and accounts and taken
+    # out (4), the deed of an admin written down (1), all in one transaction
+    # (1); then chunks, files and the image are removed (3).
+    ("DELETE", "/v1/images/{image_id}"): 12,
 }
 
 # Reads that need no caller: they cost one less without.
@@ -182,6 +200,9 @@ _ASKED: dict[
             "current_password": factories.PASSWORD,
         }
     },
+    ("DELETE", "/v1/users/me"): lambda _: {
+        "json": {"current_password": factories.PASSWORD}
+    },
     ("PATCH", "/v1/users/{user_id}"): lambda _: {
         "json": {"role": "admin", "disabled": True}
     },
@@ -206,6 +227,16 @@ _ASKED: dict[
     ("POST", "/v1/events/{event_id}/check-ins"): lambda caller: {
         "json": {"scans": [{"user_id": caller.user.id}]}
     },
+    ("POST", "/v1/images"): lambda _: {"files": {"file": factories.picture()}},
+}
+
+# The bodies that name an image of the caller's, with the field.
+_PICTURED: dict[Operation, Callable[[str], dict[str, Any]]] = {
+    ("PATCH", "/v1/users/me"): lambda image_id: {"image_id": image_id},
+    ("POST", "/v1/events"): lambda image_id: {"image_ids": [image_id]},
+    ("PATCH", "/v1/events/{event_id}"): lambda image_id: {
+        "image_ids": [image_id]
+    },
 }
 
 # Where the caller and another member are guests of the event, with how many
@@ -218,6 +249,7 @@ _SEATS: dict[Operation, int] = {
     ("GET", "/v1/events/{event_id}/rsvp"): 1,
     ("GET", "/v1/events/{event_id}/rsvps"): 1,
     ("GET", "/v1/users/me/rsvps"): 1,
+    ("DELETE", "/v1/users/me"): 1,
     ("GET", "/v1/users/me/calendar.ics"): 1,
     ("GET", "/v1/events/{event_id}/ticket"): 2,
     ("POST", "/v1/events/{event_id}/check-in"): 2,
@@ -261,6 +293,11 @@ _LOOKUPS: list[tuple[str, db.Document]] = [
     ("mails", {"key": "x"}),
     ("events", {"import_key": {"$gte": "x", "$lt": "x~"}}),
     ("users", {"calendar_hash": "x"}),
+    ("events", {"image_ids": {"$in": ["x", "y"]}}),
+    ("users", {"image_id": {"$in": ["x", "y"]}}),
+    ("images", {"revision": "x"}),
+    ("images", {"owner_id": "x"}),
+    ("images.chunks", {"files_id": "x", "n": {"$gte": 0, "$lt": 4}}),
     ("events", {"lookup.listed": True, "lookup.terms": "wo"}),
     ("events", {"lookup.listed": True, "lookup.cells": {"$in": ["0.1:1:1"]}}),
     ("events", {"lookup.listed": True, "tags": {"$in": ["food"]}}),
@@ -292,10 +329,14 @@ async def _cost(
         user_id=other.user.id,
         event_id=event_id,
         feedback_id=feedback_id,
+        image_id=await _image_id(other) if "{image_id}" in template else "",
     )
     asked = _ASKED[operation](caller) if operation in _ASKED else {}
     if inspect.isawaitable(asked):
         asked = await asked
+    if operation in _PICTURED:
+        image = await factories.image(caller.actor)
+        asked["json"] |= _PICTURED[operation](image.id)
     # A list guesses from the last one, maybe another test's; a page that was
     # not full makes it forget.
     await client.get("/v1/events")
@@ -331,6 +372,19 @@ async def _fill(
     )
     for guest in guests:
         await rsvps.join(event_id, actor=guest.actor)
+
+
+async def _image_id(owner: factories.Member) -> str:
+    """An image that an event and its owner's account show."""
+    image = await factories.image(owner.actor)
+    await factories.event(owner.actor, image_ids=[image.id])
+    await users.update_user(
+        UserUpdate(image_id=image.id),
+        actor=owner.actor,
+        confirmed=None,
+        if_match=(),
+    )
+    return image.id
 
 
 async def _plan(collection: str, condition: db.Document) -> str:

@@ -159,6 +159,19 @@ async def test_calendars_do_not_block_it(client: httpx.AsyncClient) -> None:
     assert not slow
 
 
+async def test_a_large_picture_does_not_block_it(
+    client: httpx.AsyncClient,
+) -> None:
+    member = await factories.member()
+    file = factories.picture(size=(5000, 4000))
+    with _watched() as slow:
+        response = await client.post(
+            "/v1/images", files={"file": file}, auth=member
+        )
+        await client.get(f"/v1/images/{response.json()['id']}")
+    assert not slow
+
+
 @pytest.mark.usefixtures("slow_hasher")
 async def test_the_watch_sees_a_blocked_loop() -> None:
     async def block() -> None:

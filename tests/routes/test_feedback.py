@@ -311,8 +311,8 @@ class TestRead:
         event, member = await _guest()
         given = await _rate(client, event, member)
         await users.update_user(
-            member.user.id,
             UserUpdate(last_name="Lovelace"),
+            actor=member.actor,
             confirmed=None,
             if_match=[],
         )

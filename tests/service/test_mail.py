@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -30,21 +31,20 @@ def _mail_server() -> Iterator[tuple[Inbox, asyncio.AbstractEventLoop]]:
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
-    server = mail_server()
+    opened: Future[Inbox] = Future()
+    over = asyncio.Event()
 
-    async def open_it() -> Inbox:
-        return await server.__aenter__()
+    async def serve() -> None:
+        async with mail_server() as inbox:
+            opened.set_result(inbox)
+            await over.wait()
 
-    async def close_it() -> None:
-        await server.__aexit__(None, None, None)
-
+    serving = asyncio.run_coroutine_threadsafe(serve(), loop)
     try:
-        inbox = asyncio.run_coroutine_threadsafe(open_it(), loop).result(10)
-        try:
-            yield inbox, loop
-        finally:
-            asyncio.run_coroutine_threadsafe(close_it(), loop).result(10)
+        yield opened.result(10), loop
     finally:
+        loop.call_soon_threadsafe(over.set)
+        serving.result(10)
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()

@@ -1,7 +1,6 @@
 """The mailer: racing workers, killed ones, servers that misbehave."""
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Iterator
 from datetime import datetime, timedelta
 from email.message import EmailMessage
@@ -17,6 +16,7 @@ from models.base import new_id, utc_now
 from models.events import Event, EventUpdate
 from models.mails import Mail, MailKind, MailState
 from tests import factories
+from tests.logged import logged
 from tests.mailbox import (
     Inbox,
     collect,
@@ -71,18 +71,8 @@ async def _transport(inbox: Inbox) -> AsyncIterator[SmtpTransport]:
 
 @pytest.fixture(name="log")
 def _log() -> Iterator[list[str]]:
-    """The lines that the mailer writes."""
-    lines: list[str] = []
-
-    class Lines(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            lines.append(self.format(record))
-
-    handler = Lines()
-    logger = logging.getLogger("muster.mail")
-    logger.addHandler(handler)
-    yield lines
-    logger.removeHandler(handler)
+    with logged("muster.mail") as lines:
+        yield lines
 
 
 async def _welcome(member: factories.Member | None = None) -> Mail:
@@ -620,7 +610,8 @@ class TestInjection:
         await _come(event, member)
         await _change_stored(
             event,
-            title="Party\r\nBcc: eve@example.org\r\n\r\nFree money\u2028\x00 \u202e",
+            title="Party\r\nBcc: eve@example.org\r\n\r\nFree money"
+            "\u2028\x00 \u202e",
         )
         await mails.queue(
             Mail(
