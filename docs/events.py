@@ -11,7 +11,8 @@ event is `pending`: only its creator and admins see it until an admin approves
 it.
 
 Times carry an offset, e.g. `2030-05-01T18:30:00+02:00`; answers are UTC. An
-event lasts 366 days at most. It shows up to 20 images, which you upload first.""",
+event lasts 366 days at most. It shows up to 20 images, which you upload
+first.""",
     "response_description": "The new event.",
 }
 

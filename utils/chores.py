@@ -1,7 +1,7 @@
 """Chores: all that workers do again and again, beside the requests.
 
-Owns no collection. May call: closings, image_uses, mailer, mails. Each chore is safe in several
-workers at once, and does what another one, killed, has left.
+Owns no collection. May call: closings, image_uses, mailer, mails. Each chore
+is safe in several workers at once, and does what another one, killed, has left.
 """
 
 from functools import partial

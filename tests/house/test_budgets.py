@@ -331,12 +331,7 @@ async def _cost(
         feedback_id=feedback_id,
         image_id=await _image_id(other) if "{image_id}" in template else "",
     )
-    asked = _ASKED[operation](caller) if operation in _ASKED else {}
-    if inspect.isawaitable(asked):
-        asked = await asked
-    if operation in _PICTURED:
-        image = await factories.image(caller.actor)
-        asked["json"] |= _PICTURED[operation](image.id)
+    asked = await _asked(operation, caller)
     # A list guesses from the last one, maybe another test's; a page that was
     # not full makes it forget.
     await client.get("/v1/events")
@@ -345,6 +340,19 @@ async def _cost(
         response = await client.request(method, path, auth=auth, **asked)
     assert response.is_success, response.text
     return commands
+
+
+async def _asked(
+    operation: Operation, caller: factories.Member
+) -> dict[str, Any]:
+    """What the request holds besides its path."""
+    asked = _ASKED[operation](caller) if operation in _ASKED else {}
+    if inspect.isawaitable(asked):
+        asked = await asked
+    if operation in _PICTURED:
+        image = await factories.image(caller.actor)
+        asked["json"] |= _PICTURED[operation](image.id)
+    return asked
 
 
 async def _event_id(creator: factories.Member, pending: bool) -> str:

@@ -504,10 +504,8 @@ class TestAnimations:
         assert _blur(_opened(thumb), frames[0]) < 5
 
     def test_frames_with_colours_of_their_own(self) -> None:
-        frames = [
-            Image.merge("RGB", [Image.effect_noise((90, 60), 80)] * 3).quantize()
-            for _ in range(4)
-        ]  # fmt: skip
+        noise = [Image.effect_noise((90, 60), 80) for _ in range(4)]
+        frames = [Image.merge("RGB", [one] * 3).quantize() for one in noise]
         data = _animation("GIF", frames)
         _, full, _ = _cleaned(data)
         for one, two in zip(_timeline(data), _timeline(full), strict=True):
