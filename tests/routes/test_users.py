@@ -260,7 +260,7 @@ class TestPublicProfile:
         with counted() as commands:
             response = await client.get(f"/v1/users/{member.user.id}")
         assert set(response.json()) == {
-            "id", "first_name", "last_name", "links", "created_at"
+            "id", "first_name", "last_name", "links", "image_id", "created_at"
         }  # fmt: skip
         assert commands == ["find"]
 
