@@ -1,6 +1,7 @@
 """Nothing blocks the event loop: a watch on every callback that it runs."""
 
 import asyncio
+import gc
 import socket
 import subprocess
 import sys
@@ -76,12 +77,16 @@ def _watched() -> Iterator[list[str]]:
         if time.thread_time() - begin > _LONGEST_SECONDS:
             blocked.append(repr(handle))
 
+    # What other tests left behind is not this one's to tidy up.
+    gc.collect()
+    gc.freeze()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(asyncio.Handle, "_run", timed)
         patch.setattr(time, "sleep", _AUDITOR.sleep)
         patch.setattr(_AUDITOR, "thread", threading.get_ident())
         patch.setattr(_AUDITOR, "waits", blocked)
         yield blocked
+    gc.unfreeze()
 
 
 @pytest.fixture(name="slow_hasher")
