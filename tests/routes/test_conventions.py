@@ -39,7 +39,7 @@ class TestProblems:
     async def test_wrong_method(self, client: Client) -> None:
         response = await client.put("/v1/users/me", json={})
         assert_problem(response, 405, "method-not-allowed")
-        assert response.headers["allow"] == "GET, PATCH"
+        assert response.headers["allow"] == "DELETE, GET, PATCH"
 
     async def test_fault_of_our_own(
         self,
