@@ -7,7 +7,9 @@ from pydantic import AfterValidator, BaseModel, Field, StringConstraints
 
 from models.base import (
     ExtendedBaseModel,
+    InputTime,
     JsonInt,
+    ObjectId,
     RequestModel,
     UtcTime,
     refuse_invisible_but_lines,
@@ -44,6 +46,13 @@ class FeedbackCreate(RequestModel):
 
     rating: Stars = Field(description="Stars, 5 is best.", examples=[5])
     comment: Comment = Field("", examples=["I can slice arrays now!"])
+
+
+class FeedbackImport(FeedbackCreate):
+    """Feedback from elsewhere, in the name of its author."""
+
+    author_id: ObjectId
+    created_at: InputTime
 
 
 class FeedbackUpdate(RequestModel):

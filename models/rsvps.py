@@ -57,6 +57,19 @@ class Rsvp(ExtendedBaseModel):
     revision: str = Field(default_factory=new_id)
 
 
+class GuestImport(RequestModel):
+    """A guest from elsewhere.
+
+    Attributes:
+        created_at: when they joined.
+        checked_in_at: when they came in, if they did.
+    """
+
+    user_id: ObjectId
+    created_at: InputTime
+    checked_in_at: InputTime | None = None
+
+
 class RsvpRead(BaseModel):
     """The caller's own place at an event."""
 

@@ -4,6 +4,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
@@ -11,7 +12,7 @@ import pytest
 import pytest_asyncio
 from pymongo import monitoring
 
-from config import db
+from config import db, transactions
 from config.embedded import EmbeddedDatabase
 from tests.commands import RECORDER
 
@@ -97,3 +98,17 @@ async def _client(database: None) -> AsyncIterator[httpx.AsyncClient]:
         event_hooks={"response": [check_declared]},
     ) as anonymous:
         yield anonymous
+
+
+@pytest.fixture(name="turns", params=["one process", "many processes"])
+def _turns(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who competes queues up in one process, and collides from several."""
+    if request.param == "many processes":
+
+        @asynccontextmanager
+        async def no_turn(_turn: str | None) -> AsyncIterator[None]:
+            yield
+
+        monkeypatch.setattr(transactions, "_turn_at", no_turn)

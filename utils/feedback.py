@@ -26,6 +26,7 @@ from models.exceptions import (
 from models.feedback import (
     Feedback,
     FeedbackCreate,
+    FeedbackImport,
     FeedbackRead,
     FeedbackUpdate,
 )
@@ -120,6 +121,49 @@ async def create_feedback(
         raise FeedbackExistsError(event_id) from None
 
 
+async def import_feedback(event_id: str, new: Sequence[FeedbackImport]) -> int:
+    """Takes an event's feedback over from elsewhere, on the operator's word.
+
+    Whoever has no seat is left out. Nothing happens to an event that has
+    feedback, so an import that broke off is repeated.
+
+    Args:
+        event_id: the event.
+        new: some hundreds at most, one of each author; they are sent in one
+            command.
+
+    Returns:
+        How many were taken over.
+
+    Raises:
+        EventNotFoundError: there is none.
+        EventNotStartedError: it is upcoming.
+        EventClosedError: it is cancelled.
+    """
+
+    async def work() -> int:
+        event = await events.load_event(event_id)
+        _require_started(event)
+        if event.rating_count > 0:
+            return 0
+        going = set(await rsvps.guest_ids(event_id, waiting=False))
+        taken = [
+            _imported(event_id, feedback)
+            for feedback in new
+            if feedback.author_id in going
+        ]
+        if taken:
+            stars = sum(feedback.rating for feedback in taken)
+            # First: of two imports, one begins again and finds the other's.
+            await events.count_rating(event_id, stars=stars, ratings=len(taken))
+            await db.collection(COLLECTION).insert_many(
+                feedback.dict() for feedback in taken
+            )
+        return len(taken)
+
+    return await transactions.run(work, turn=event_id)
+
+
 async def update_feedback(
     feedback_id: str,
     change: FeedbackUpdate,
@@ -192,6 +236,12 @@ async def delete_of(event_id: str) -> None:
     Part of the transaction in which the event goes.
     """
     await db.collection(COLLECTION).delete_many({"event_id": event_id})
+
+
+def _imported(event_id: str, new: FeedbackImport) -> Feedback:
+    return Feedback(
+        event_id=event_id, updated_at=new.created_at, **new.model_dump()
+    )
 
 
 async def _load(feedback_id: str) -> Feedback:

@@ -29,6 +29,7 @@ from models.logins import Actor
 from models.mails import Mail, MailKind
 from models.rsvps import (
     Guest,
+    GuestImport,
     GuestQuery,
     OwnRsvp,
     Rsvp,
@@ -102,10 +103,11 @@ async def find_rsvp_by_id(rsvp_id: str) -> Rsvp | None:
     return None if document is None else Rsvp.from_document(document)
 
 
-async def guest_ids(event_id: str) -> list[str]:
-    """The members who go to an event or wait for a seat."""
+async def guest_ids(event_id: str, *, waiting: bool = True) -> list[str]:
+    """The members who go to an event, and those who wait for a seat."""
+    statuses = _COUNTED if waiting else [RsvpStatus.GOING]
     found = db.collection(COLLECTION).find(
-        {"event_id": event_id, "status": {"$in": _COUNTED}}, {"user_id": 1}
+        {"event_id": event_id, "status": {"$in": statuses}}, {"user_id": 1}
     )
     return [document["user_id"] async for document in found]
 
@@ -291,6 +293,45 @@ async def uninvite(event_id: str, *, user_id: str, actor: Actor) -> None:
     await rsvps.update_one(place, {"$set": {"invited": False}})
 
 
+async def import_guests(event_id: str, new: Sequence[GuestImport]) -> int:
+    """Takes an event's guests over from elsewhere, on the operator's word.
+
+    They get the seats in their order, and the rest of them waits. The event
+    may be in any state, nobody is told, and a private one has invited them.
+    Nothing happens to an event that somebody has come to, so an import that
+    broke off is repeated.
+
+    Args:
+        event_id: the event.
+        new: some hundreds at most, each member once; they are sent in one
+            command.
+
+    Returns:
+        How many were taken over.
+
+    Raises:
+        EventNotFoundError: there is none.
+    """
+
+    async def work() -> int:
+        event = await events.load_event(event_id)
+        if event.arrivals > 0 or not new:
+            return 0
+        invited = await _take_invitations(event_id, {g.user_id for g in new})
+        going = min(event.capacity, len(new))
+        # First: of two imports, one begins again and finds the guests.
+        await events.count_guests(
+            event_id, going=going, waiting=len(new) - going, arrived=len(new)
+        )
+        await db.collection(COLLECTION).insert_many(
+            _imported(event, guest, order, guest.user_id in invited).dict()
+            for order, guest in enumerate(new, 1)
+        )
+        return len(new)
+
+    return await transactions.run(work, turn=event_id)
+
+
 async def note_check_in(
     rsvp: Rsvp, *, at: datetime | None, by: str | None, nonce: str | None
 ) -> bool:
@@ -365,6 +406,40 @@ async def _come_again(event_id: str, actor: Actor) -> RsvpRead:
     if rsvp is None or rsvp.status is RsvpStatus.INVITED:
         return await _arrive(event_id, actor, rsvp)
     return await _read(event_id, rsvp)
+
+
+def _imported(
+    event: Event, guest: GuestImport, order: int, invited: bool
+) -> Rsvp:
+    has_seat = order <= event.capacity
+    came = guest.checked_in_at is not None and has_seat
+    return Rsvp(
+        event_id=event.id,
+        user_id=guest.user_id,
+        status=RsvpStatus.GOING if has_seat else RsvpStatus.WAITLISTED,
+        order=order,
+        invited=invited or not event.public,
+        created_at=guest.created_at,
+        checked_in_at=guest.checked_in_at if came else None,
+        checked_in_by=event.creator_id if came else None,
+    )
+
+
+async def _take_invitations(event_id: str, user_ids: set[str]) -> set[str]:
+    """Removes the invitations of those who come; says who had one."""
+    found = db.collection(COLLECTION).find(
+        {"event_id": event_id, "status": RsvpStatus.INVITED}, {"user_id": 1}
+    )
+    taken = {
+        document["_id"]: document["user_id"]
+        async for document in found
+        if document["user_id"] in user_ids
+    }
+    if taken:
+        await db.collection(COLLECTION).delete_many(
+            {"_id": {"$in": list(taken)}}
+        )
+    return set(taken.values())
 
 
 async def _vacate(event: Event, rsvp: Rsvp) -> None:

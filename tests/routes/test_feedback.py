@@ -1,8 +1,7 @@
 """Feedback over HTTP: rate an event, change one's mind, and the average."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from datetime import timedelta
 from random import Random
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from config import db, transactions
+from config import db
 from config.main import settings
 from models.base import new_id
 from models.events import Event
@@ -82,20 +81,6 @@ async def _check_average(
     assert shown == {"average": average, "count": count}
     stored = await events.load_event(event.id)
     assert (stored.rating_sum, stored.rating_count) == (sum(ratings), count)
-
-
-@pytest.fixture(name="turns", params=["one process", "many processes"])
-def _turns(
-    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Who competes queues up in one process, and collides from several."""
-    if request.param == "many processes":
-
-        @asynccontextmanager
-        async def no_turn(_turn: str | None) -> AsyncIterator[None]:
-            yield
-
-        monkeypatch.setattr(transactions, "_turn_at", no_turn)
 
 
 class TestCreate:
