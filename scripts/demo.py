@@ -9,33 +9,46 @@ day the events' times count from.
 
 import argparse
 import asyncio
-from collections.abc import Iterator, Sequence
-from datetime import date
+from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime, time
 from time import perf_counter
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from pydantic import SecretStr
 
+from config import transactions
 from config.lifespan import services
 from config.main import settings
 from models.base import utc_now
-from models.events import EventImport
+from models.events import Event, EventImport
 from models.exceptions import ConflictError
 from models.logins import Actor
 from models.users import Role, User, UserCreate
 from scripts import demo_community
 from scripts.common import ScriptError, run
-from scripts.demo_community import DOMAIN, Community, Fate, Person
+from scripts.demo_community import (
+    DOMAIN,
+    Community,
+    Fate,
+    Gathering,
+    Person,
+)
 from scripts.demo_data import DENIAL_REASONS
-from utils import events, users
+from scripts.demo_guests import Attendance
+from utils import events, feedback, rsvps, users
 from utils.collections import declared_indexes
 
 PASSWORD: Final = "meet and compute"
 
 _ADMIN_EMAIL: Final = f"admin@{DOMAIN}"
 _MAX_CITIES: Final = 500
-_MEMBERS_AT_ONCE: Final = 16
-_EVENTS_AT_ONCE: Final = 250
+# Guests take longer than events, and more of them show nothing new.
+_MAX_EVENTS_WITH_GUESTS: Final = 5000
+_BATCH: Final = 250
+_AT_ONCE: Final = 16
+_TOGETHER: Final = 10
+
+T = TypeVar("T")
 
 
 def main() -> None:
@@ -81,21 +94,14 @@ async def _fill(arguments: argparse.Namespace) -> None:
         member_count=arguments.members,
     )
     async with services(settings, declared_indexes()):
-        start = perf_counter()
         admin = await _ensure_admin()
-        ids, new = await _ensure_members(community.people)
-        print(
-            f"{len(ids)} members in {len(community.cities)} cities, most in "
-            f"{community.capital.name}: {new} new, {_since(start)}"
+        ids = await _ensure_members(community)
+        await _ensure_events(community, arguments.events, ids, admin)
+        midnight = datetime.combine(arguments.today, time(), UTC)
+        attendance = Attendance(
+            community, member_ids=ids, until=min(midnight, utc_now())
         )
-        start = perf_counter()
-        new, decided = await _ensure_events(
-            community, arguments.events, ids, admin
-        )
-        print(
-            f"{arguments.events} events: {new} new, {decided} denied or "
-            f"cancelled, {_since(start)}"
-        )
+        await _ensure_guests(attendance, arguments.events)
     _explain(community)
 
 
@@ -121,13 +127,16 @@ async def _ensure_admin() -> Actor:
     return Actor(user.id, "", user.role)
 
 
-async def _ensure_members(people: Sequence[Person]) -> tuple[list[str], int]:
-    """The ids of the members in their order, and how many are new."""
-    made: list[tuple[str, bool]] = []
-    for first in range(0, len(people), _MEMBERS_AT_ONCE):
-        some = people[first : first + _MEMBERS_AT_ONCE]
-        made += await asyncio.gather(*(_ensure_member(p) for p in some))
-    return [user_id for user_id, _ in made], sum(new for _, new in made)
+async def _ensure_members(community: Community) -> list[str]:
+    """The ids of the members in their order."""
+    start = perf_counter()
+    made = await _gather(_ensure_member(person) for person in community.people)
+    new = sum(is_new for _, is_new in made)
+    print(
+        f"{len(made)} members in {len(community.cities)} cities, most in "
+        f"{community.capital.name}: {new} new, {_since(start)}"
+    )
+    return [user_id for user_id, _ in made]
 
 
 async def _ensure_member(person: Person) -> tuple[str, bool]:
@@ -154,22 +163,25 @@ async def _register(
 
 async def _ensure_events(
     community: Community, count: int, creator_ids: Sequence[str], admin: Actor
-) -> tuple[int, int]:
-    """How many events are new, and how many were denied or cancelled."""
+) -> None:
+    start = perf_counter()
     new = decided = 0
     for numbers in _batches(count):
-        batch = [community.event(n, creator_ids) for n in numbers]
-        new += await events.import_events([event for event, _ in batch])
+        batch = [community.gathering(n, creator_ids) for n in numbers]
+        new += await events.import_events([each.new for each in batch])
         decisions = await asyncio.gather(
-            *(_decide(event, fate, admin) for event, fate in batch)
+            *(_decide(each.new, each.fate, admin) for each in batch)
         )
         decided += sum(decisions)
-    return new, decided
+    print(
+        f"{count} events: {new} new, {decided} denied or cancelled, "
+        f"{_since(start)}"
+    )
 
 
 def _batches(count: int) -> Iterator[range]:
-    for first in range(1, count + 1, _EVENTS_AT_ONCE):
-        yield range(first, min(first + _EVENTS_AT_ONCE, count + 1))
+    for first in range(1, count + 1, _BATCH):
+        yield range(first, min(first + _BATCH, count + 1))
 
 
 async def _decide(event: EventImport, fate: Fate, admin: Actor) -> bool:
@@ -187,6 +199,73 @@ async def _decide(event: EventImport, fate: Fate, admin: Actor) -> bool:
         # An earlier run did, or somebody since; or the event is over.
         return False
     return True
+
+
+async def _ensure_guests(attendance: Attendance, event_count: int) -> None:
+    start = perf_counter()
+    count = min(event_count, _MAX_EVENTS_WITH_GUESTS)
+    new = going = waiting = ratings = 0
+    for numbers in _batches(count):
+        batch = [attendance.gathering(number) for number in numbers]
+        ids = [gathering.new.id for gathering in batch]
+        stored = await events.find_events(ids)
+        some = [
+            batch[at : at + _TOGETHER] for at in range(0, len(batch), _TOGETHER)
+        ]
+        new += sum(
+            await _gather(_attend(attendance, few, stored) for few in some)
+        )
+        for event in (await events.find_events(ids)).values():
+            going += event.seats_taken
+            waiting += event.waitlisted
+            ratings += event.rating_count
+    print(
+        f"{going + waiting} guests of {count} events, {waiting} waiting, "
+        f"{ratings} ratings: {new} new, {_since(start)}"
+    )
+
+
+async def _attend(
+    attendance: Attendance,
+    gatherings: Sequence[Gathering],
+    stored: Mapping[str, Event],
+) -> int:
+    """Brings events their guests and feedback; counts what is new."""
+
+    async def work() -> int:
+        return sum(
+            [
+                await _bring(attendance, gathering, stored[gathering.new.id])
+                for gathering in gatherings
+            ]
+        )
+
+    # Together they take two thirds of the time.
+    return await transactions.run(work)
+
+
+async def _bring(
+    attendance: Attendance, gathering: Gathering, event: Event
+) -> int:
+    new = 0
+    guests = attendance.guests(gathering, event=event)
+    if guests and event.arrivals == 0:
+        new += await rsvps.import_guests(event.id, guests)
+    opinions = attendance.feedback(gathering, event=event, guests=guests)
+    if opinions and event.rating_count == 0:
+        new += await feedback.import_feedback(event.id, opinions)
+    return new
+
+
+async def _gather(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """What `work` returns, in its order; some of it at once."""
+    free = asyncio.Semaphore(_AT_ONCE)
+
+    async def when_free(one: Coroutine[Any, Any, T]) -> T:
+        async with free:
+            return await one
+
+    return await asyncio.gather(*(when_free(one) for one in work))
 
 
 def _since(start: float) -> str:

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from enum import Enum, auto
-from typing import Any, Final
+from functools import cached_property
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -88,6 +89,26 @@ class Person:
     home: City
 
 
+class Gathering(NamedTuple):
+    """An event to be, and what is known of it.
+
+    Attributes:
+        number: its place among the events, from 1.
+        new: the event.
+        fate: what becomes of it.
+        theme: what kind of gathering it is.
+        organiser: the number of its creator among the members, from 0.
+        days: from today to its start; 0 stands for what goes on now.
+    """
+
+    number: int
+    new: EventImport
+    fate: Fate
+    theme: Theme
+    organiser: int
+    days: int
+
+
 @dataclass(frozen=True)
 class Community:
     """All that decides what the demo holds."""
@@ -100,14 +121,19 @@ class Community:
     @property
     def capital(self) -> City:
         """The city with the most members, the larger one of two."""
-        homes = [person.home for person in self.people]
-        return max(self.cities, key=homes.count)
+        return max(self.cities, key=lambda city: len(self.residents[city]))
 
-    def event(
-        self, number: int, creator_ids: Sequence[str]
-    ) -> tuple[EventImport, Fate]:
+    @cached_property
+    def residents(self) -> dict[City, list[int]]:
+        """The numbers of the members, from 0, by the city they live in."""
+        found: dict[City, list[int]] = {city: [] for city in self.cities}
+        for number, person in enumerate(self.people):
+            found[person.home].append(number)
+        return found
+
+    def gathering(self, number: int, creator_ids: Sequence[str]) -> Gathering:
         """An event by one of the members, whose ids are in their order."""
-        rng = _random(self.seed, "event", number)
+        rng = random_of(self.seed, "event", number)
         event_id = UUID(int=rng.getrandbits(128), version=4)
         organiser = rng.randrange(len(self.people))
         city = self.people[organiser].home
@@ -119,7 +145,7 @@ class Community:
         if fate is not Fate.PRIVATE and days < _SAFE_DAYS:
             fate = Fate.LISTED
         waits = fate in (Fate.PENDING, Fate.DENIED)
-        event = EventImport(
+        new = EventImport(
             id=str(event_id),
             creator_id=creator_ids[organiser],
             title=title,
@@ -132,7 +158,7 @@ class Community:
             links=list(theme.links),
             approval=Approval.PENDING if waits else Approval.APPROVED,
         )
-        return event, fate
+        return Gathering(number, new, fate, theme, organiser, days)
 
 
 def found(
@@ -151,7 +177,8 @@ def found(
     )
 
 
-def _random(seed: int, what: str, number: int) -> random.Random:
+def random_of(seed: int, what: str, number: int) -> random.Random:
+    """The generator of one thing, whatever else is made."""
     return random.Random(f"{seed} {what} {number}")
 
 
@@ -166,7 +193,7 @@ def _choose_cities(seed: int, count: int) -> list[City]:
         for culture in CULTURES
         for country in culture.countries.split()
     }
-    rng = _random(seed, "cities", 0)
+    rng = random_of(seed, "cities", 0)
     draws = [
         (rng.random() ** (1 / row["population"]), row)
         for row in _rows()
@@ -196,7 +223,7 @@ def _rows() -> list[dict[str, Any]]:
 
 
 def _person(seed: int, number: int, cities: Sequence[City]) -> Person:
-    rng = _random(seed, "member", number)
+    rng = random_of(seed, "member", number)
     home = rng.choices(cities, [city.weight for city in cities])[0]
     return Person(
         first_name=rng.choice(home.culture.first.split(", ")),

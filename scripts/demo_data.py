@@ -1,4 +1,4 @@
-"""Names, streets, venues and gatherings that the demo community is made of."""
+"""Names, streets, gatherings, opinions: what the demo is made of."""
 
 from typing import Final, NamedTuple
 
@@ -31,6 +31,7 @@ class Theme(NamedTuple):
         about: sentences of their descriptions.
         tags: what they are found by.
         venues: kinds of places where they happen.
+        praise: what those say who liked it.
         hours: how long they may last.
         seats: how many may come.
         links: where to read more.
@@ -41,6 +42,7 @@ class Theme(NamedTuple):
     about: tuple[str, ...]
     tags: tuple[Tag, ...]
     venues: tuple[str, ...]
+    praise: tuple[str, ...]
     hours: tuple[float, ...] = (1.5, 2, 2.5, 3)
     seats: tuple[int, ...] = (12, 16, 20, 24, 30)
     links: tuple[str, ...] = ()
@@ -314,6 +316,11 @@ THEMES: Final = (
         ),
         (Tag.WORKSHOP, Tag.CLASS),
         _HALLS,
+        (
+            "My first program runs, and I know why.",
+            "Reading the code aloud was the best part.",
+            "Nobody laughed at my questions. I'll be back.",
+        ),
         links=("https://docs.python.org/3/tutorial/",),
     ),
     Theme(
@@ -330,6 +337,11 @@ THEMES: Final = (
         ),
         (Tag.WORKSHOP, Tag.MEETING),
         _HALLS,
+        (
+            "My annoying script is half as long now.",
+            "A short talk and a lot of practice: just right.",
+            "I finally understand what `await` waits for.",
+        ),
         links=("https://docs.python.org/3/howto/",),
     ),
     Theme(
@@ -346,6 +358,11 @@ THEMES: Final = (
         ),
         (Tag.WORKSHOP, Tag.CLASS),
         _HALLS,
+        (
+            "I can slice arrays now!",
+            "My loops are gone, and so is the waiting.",
+            "The accounts worked from the first minute.",
+        ),
         links=("https://numpy.org/doc/stable/user/absolute_beginners.html",),
     ),
     Theme(
@@ -362,6 +379,11 @@ THEMES: Final = (
         ),
         (Tag.WORKSHOP, Tag.MEETING),
         ("GPU Lab", "University, room 2.14", "Tech Hub"),
+        (
+            "I trained a model, and it even answers.",
+            "We rebuilt the figure. Ours is nicer.",
+            "The GPU was mine for a whole evening. Thank you!",
+        ),
         hours=(2, 2.5, 3, 4),
         links=("https://pytorch.org/tutorials/",),
     ),
@@ -379,6 +401,11 @@ THEMES: Final = (
         ),
         (Tag.HACKATHON,),
         ("Tech Hub", "University, main hall", "Makerspace"),
+        (
+            "We slept four hours and built something that works.",
+            "I came alone and left with a team.",
+            "No jury, no losers: keep it like that.",
+        ),
         hours=(10, 24, 32),
         seats=(40, 60, 80, 120),
         weekend=True,
@@ -398,6 +425,11 @@ THEMES: Final = (
         ),
         (Tag.WORKSHOP,),
         ("Makerspace", "Community Hall", "Bicycle Kitchen"),
+        (
+            "My lamp shines again.",
+            "The right tool for everything, and tea.",
+            "My daughter now wants a soldering iron.",
+        ),
         hours=(2, 3, 4),
     ),
     Theme(
@@ -415,6 +447,11 @@ THEMES: Final = (
         ),
         (Tag.MEETING,),
         _HALLS,
+        (
+            "My first pull request was merged on Monday!",
+            "Five minutes are enough for a good idea.",
+            "I got unstuck within a quarter of an hour.",
+        ),
         seats=(20, 30, 40, 60),
     ),
     Theme(
@@ -432,6 +469,11 @@ THEMES: Final = (
         ),
         (Tag.MEETING,),
         _CAFES,
+        (
+            "I came alone and left with phone numbers.",
+            "The best table was the loudest one.",
+            "We were the last to leave.",
+        ),
         seats=(8, 10, 12, 16),
     ),
     Theme(
@@ -449,6 +491,11 @@ THEMES: Final = (
         ),
         (Tag.FOOD, Tag.PAID),
         ("Community Kitchen", "Market Hall", *_CAFES),
+        (
+            "The best meal of my week.",
+            "My starter is alive and has a name.",
+            "Everybody cooked, everybody washed up.",
+        ),
         seats=(8, 10, 12, 20),
     ),
     Theme(
@@ -466,6 +513,11 @@ THEMES: Final = (
         ),
         (Tag.SPORT,),
         _OUTDOORS,
+        (
+            "They really did wait for the last one: me.",
+            "It rained, and it was lovely.",
+            "Not fast, but happy.",
+        ),
         hours=(1, 1.5, 2),
         seats=(10, 15, 22, 40),
     ),
@@ -483,6 +535,11 @@ THEMES: Final = (
         ),
         (Tag.MUSIC,),
         ("Old Cinema", "Music School", *_CAFES),
+        (
+            "I sang in front of people. Me!",
+            "Three hours, one chord, no regrets.",
+            "The piano is out of tune, and it doesn't matter.",
+        ),
         seats=(20, 40, 80),
     ),
     Theme(
@@ -499,6 +556,11 @@ THEMES: Final = (
         ),
         (Tag.ART, Tag.CLASS),
         ("Art School", "Gallery", "Old Cinema"),
+        (
+            "I can't draw, and I want to go on.",
+            "Seeing everybody's pictures at the end was great.",
+            "Ink on my sleeves, a print on my wall.",
+        ),
     ),
 )
 
@@ -516,6 +578,11 @@ LASTING_THEMES: Final = (
         ),
         (Tag.WORKSHOP, Tag.CLASS),
         _HALLS,
+        (
+            "I drop in after work. There is always somebody who knows.",
+            "The mentors take their time.",
+            "Day nine, and I haven't given up.",
+        ),
         seats=(30, 50, 80),
     ),
     Theme(
@@ -530,6 +597,11 @@ LASTING_THEMES: Final = (
         ),
         (Tag.ART,),
         ("Gallery", "Central Library", "Old Cinema"),
+        (
+            "Take the guided tour, it is worth it.",
+            "I found my own street on the wall.",
+            "I went twice, the second time with my parents.",
+        ),
         seats=(60, 120, 200),
     ),
 )
@@ -538,4 +610,25 @@ DENIAL_REASONS: Final = (
     "Please name the venue.",
     "This looks like an advertisement.",
     "The same event is published already.",
+)
+
+# What anybody may say of any gathering, by how it was.
+PRAISE: Final = (
+    "Well organised, kind people.",
+    "I learned more than in a month alone.",
+    "Thank you all! When is the next one?",
+    "Exactly what I hoped for.",
+)
+DOUBTS: Final = (
+    "Nice people, but a bit crowded.",
+    "Good, though it began half an hour late.",
+    "A little too fast for me.",
+    "The room was cold. The rest was fine.",
+    "More breaks, please.",
+)
+COMPLAINTS: Final = (
+    "Too loud to hear a word.",
+    "I could not find the door, and nobody answered.",
+    "Not what the description says.",
+    "Half of those who had a seat did not come.",
 )

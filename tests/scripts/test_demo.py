@@ -1,9 +1,9 @@
 """The demo community, made as an operator does it."""
 
 import math
-import os
+import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 from uuid import UUID
@@ -17,6 +17,7 @@ from pymongo.database import Database
 from config import db
 from models.events import (
     Approval,
+    Event,
     EventImport,
     EventQuery,
     Location,
@@ -26,8 +27,9 @@ from models.events import (
 from models.logins import Actor
 from models.users import Role, UserCreate
 from scripts import demo_community
-from scripts.demo_community import Community, Fate
+from scripts.demo_community import Community, Fate, Gathering
 from scripts.demo_data import CULTURES
+from scripts.demo_guests import Attendance
 from tests.scripts.commands import (
     Result,
     assert_one_line,
@@ -39,6 +41,9 @@ from utils import events
 Store = Database[dict[str, Any]]
 
 TODAY = "2026-03-10"
+NOBODY_CAME = dict.fromkeys(
+    ("seats_taken", "waitlisted", "arrivals", "rating_sum", "rating_count"), 0
+)
 SIZE = ("--members", "8", "--events", "60", "--cities", "6")
 
 
@@ -57,8 +62,8 @@ def fixture_filled() -> Iterator[Store]:
         yield store
 
 
-def content(store: Store) -> tuple[list[Any], list[Any]]:
-    """Members and events without what is random or says when they were made."""
+def content(store: Store) -> tuple[list[Any], ...]:
+    """All of it without what is random or says when it was made."""
     emails = {user["_id"]: user["email"] for user in store["users"].find()}
     members = [
         (user["email"], user["first_name"], user["last_name"], user["role"])
@@ -73,11 +78,51 @@ def content(store: Store) -> tuple[list[Any], list[Any]]:
         }
         for event in store["events"].find().sort("_id")
     ]
-    return members, happenings
+    return members, happenings, guests_in(store), opinions_in(store)
+
+
+def guests_in(store: Store) -> list[tuple[Any, ...]]:
+    """All guests of all events, in the order in which they joined them."""
+    emails = {user["_id"]: user["email"] for user in store["users"].find()}
+    fields = ("order", "status", "invited", "created_at", "checked_in_at")
+    return [
+        (rsvp["event_id"], emails[rsvp["user_id"]], *(rsvp[f] for f in fields))
+        for rsvp in store["rsvps"].find().sort([("event_id", 1), ("order", 1)])
+    ]
+
+
+def opinions_in(store: Store) -> list[tuple[Any, ...]]:
+    """All feedback, by event and author."""
+    emails = {user["_id"]: user["email"] for user in store["users"].find()}
+    fields = ("rating", "comment", "created_at", "updated_at")
+    return sorted(
+        (
+            opinion["event_id"],
+            emails[opinion["author_id"]],
+            *(opinion[field] for field in fields),
+        )
+        for opinion in store["feedback"].find()
+    )
+
+
+def all_in(store: Store) -> dict[str, list[Any]]:
+    """Every document, by its collection."""
+    return {
+        name: list(store[name].find().sort("_id"))
+        for name in ("users", "events", "rsvps", "feedback")
+    }
+
+
+@pytest.fixture(name="busy", scope="module")
+def fixture_busy() -> Iterator[Store]:
+    """A demo with members enough to fill events, only to be read."""
+    with fresh_database() as store:
+        fill(store, "--members", "40", "--events", "120")
+        yield store
 
 
 @pytest.fixture(name="gatherings", scope="module")
-def fixture_gatherings() -> list[tuple[EventImport, Fate]]:
+def fixture_gatherings() -> list[Gathering]:
     """Events of a community that is in no database."""
     community = found()
     return gatherings_of(community, 1500)
@@ -92,11 +137,27 @@ def found(member_count: int = 200) -> Community:
     )
 
 
-def gatherings_of(
-    community: Community, count: int
-) -> list[tuple[EventImport, Fate]]:
-    ids = [str(UUID(int=n, version=4)) for n in range(len(community.people))]
-    return [community.event(number, ids) for number in range(1, count + 1)]
+def ids_of(community: Community) -> list[str]:
+    """Ids that the members could have."""
+    return [str(UUID(int=n, version=4)) for n in range(len(community.people))]
+
+
+def gatherings_of(community: Community, count: int) -> list[Gathering]:
+    ids = ids_of(community)
+    return [community.gathering(number, ids) for number in range(1, count + 1)]
+
+
+def guests_of(community: Community, gathering: Gathering) -> list[int]:
+    """The numbers of those who come."""
+    ids = ids_of(community)
+    stored = Event(**gathering.new.model_dump(), revision="1")
+    attendance = Attendance(community, member_ids=ids, until=datetime.now(UTC))
+    guests = attendance.guests(gathering, event=stored)
+    return [ids.index(guest.user_id) for guest in guests]
+
+
+def events_of(gatherings: Sequence[Gathering]) -> list[EventImport]:
+    return [gathering.new for gathering in gatherings]
 
 
 def city_of(place: Location) -> dict[str, Any]:
@@ -126,9 +187,14 @@ class TestDemo:
         assert lines[0].startswith("8 members in 6 cities, most in ")
         assert ": 8 new, " in lines[0]
         assert lines[1].startswith("60 events: 60 new, ")
-        assert "admin@demo.example.org" in lines[2]
-        assert lines[3].startswith("curl 'http://")
-        assert len(lines) == 4
+        assert re.fullmatch(
+            r"[1-9]\d* guests of 60 events, \d+ waiting, [1-9]\d* ratings: "
+            r"[1-9]\d* new, [\d.]+ s",
+            lines[2],
+        )
+        assert "admin@demo.example.org" in lines[3]
+        assert lines[4].startswith("curl 'http://")
+        assert len(lines) == 5
         assert filled["events"].count_documents({}) == 60
 
     def test_same_seed_same_content(self) -> None:
@@ -144,28 +210,36 @@ class TestDemo:
         assert not ids & {event["_id"] for event in filled["events"].find()}
 
     def test_again(self, filled: Store) -> None:
-        before = list(filled["users"].find()), list(filled["events"].find())
+        before = all_in(filled)
         lines = fill(filled, "--today", TODAY).stdout.splitlines()
         assert ": 0 new, " in lines[0]
         assert lines[1].startswith("60 events: 0 new, 0 denied or cancelled")
-        after = list(filled["users"].find()), list(filled["events"].find())
-        assert after == before
+        assert ": 0 new, " in lines[2]
+        assert all_in(filled) == before
 
     def test_completes_what_broke_off(self) -> None:
         with fresh_database() as store:
             fill(store)
             whole = content(store)
-            some = [event["_id"] for event in store["events"].find().limit(20)]
-            store["events"].delete_many({"_id": {"$in": some}})
+            ids = [event["_id"] for event in store["events"].find()]
+            for name in ("rsvps", "feedback"):
+                store[name].delete_many({"event_id": {"$in": ids[:40]}})
+            store["events"].delete_many({"_id": {"$in": ids[:20]}})
+            store["events"].update_many(
+                {"_id": {"$in": ids[20:40]}}, {"$set": NOBODY_CAME}
+            )
             store["users"].delete_one({"email": "admin@demo.example.org"})
-            assert "60 events: 20 new" in fill(store).stdout
+            lines = fill(store).stdout.splitlines()
+            assert "60 events: 20 new" in lines[1]
+            assert ": 0 new, " not in lines[2]
             assert content(store) == whole
 
     @pytest.mark.usefixtures("database")
     async def test_every_event_is_found(self) -> None:
         """By its own creator, and by everybody if it is listed."""
         with fresh_database() as store:
-            own_database = store.client[os.environ["MONGO_DB_NAME"]]
+            # The database that this process itself reads.
+            own_database = store.client[db.collection("events").database.name]
             fill(own_database)
             stored = list(own_database["events"].find())
         all_of_them = EventQuery(status=list(Status), limit=100)
@@ -215,6 +289,108 @@ class TestDemo:
         assert_one_line(result)
 
 
+class TestGuests:
+    def test_counters_are_the_lists(self, busy: Store) -> None:
+        guests, ratings = defaultdict(list), defaultdict(list)
+        for event_id, _, order, status, *_ in guests_in(busy):
+            guests[event_id].append((order, status))
+        for event_id, _, rating, *_ in opinions_in(busy):
+            ratings[event_id].append(rating)
+        for event in busy["events"].find():
+            there, stars = guests[event["_id"]], ratings[event["_id"]]
+            assert {name: event[name] for name in NOBODY_CAME} == {
+                "seats_taken": sum(status == "going" for _, status in there),
+                "waitlisted": sum(s == "waitlisted" for _, s in there),
+                "arrivals": len(there),
+                "rating_sum": sum(stars),
+                "rating_count": len(stars),
+            }
+            seats = min(event["capacity"], len(there))
+            assert there == [
+                (order, "going" if order <= seats else "waitlisted")
+                for order in range(1, len(there) + 1)
+            ]
+
+    def test_nobody_is_there_twice(self, busy: Store) -> None:
+        """And the organiser, who is there anyway, takes no seat."""
+        emails = {user["_id"]: user["email"] for user in busy["users"].find()}
+        hosts = {
+            (event["_id"], emails[event["creator_id"]])
+            for event in busy["events"].find()
+        }
+        guests = [tuple(guest[:2]) for guest in guests_in(busy)]
+        assert len(guests) == len(set(guests)) > 500
+        assert not hosts & set(guests)
+        assert "admin@demo.example.org" not in {email for _, email in guests}
+
+    def test_whose_events_have_guests(self, busy: Store) -> None:
+        """Most listed, private and cancelled ones; some are full."""
+        sizes = defaultdict(list)
+        for event in busy["events"].find():
+            kind = event["approval"]
+            if event["cancelled_at"] is not None:
+                kind = "cancelled"
+            elif not event["public"]:
+                kind = "private"
+            sizes[kind].append(event["arrivals"] / event["capacity"])
+        assert not any(sizes["pending"] + sizes["denied"])
+        assert sizes["pending"] and sizes["denied"]
+        assert any(sizes["cancelled"])
+        for kind in ("approved", "private"):
+            some = sum(size > 0 for size in sizes[kind]) / len(sizes[kind])
+            assert some > 0.6
+        listed = sizes["approved"]
+        assert 0.05 < sum(size > 1 for size in listed) / len(listed) < 0.3
+        assert 0.3 < sum(0 < size < 0.6 for size in listed) / len(listed)
+
+    def test_who_came_and_who_says_so(self, busy: Store) -> None:
+        """Only guests of events that began came in and rate them."""
+        now = datetime.now(UTC)
+        events_by_id = {event["_id"]: event for event in busy["events"].find()}
+        came, seats = set[tuple[str, str]](), 0
+        for event_id, email, _, status, _, joined, at in guests_in(busy):
+            event = events_by_id[event_id]
+            assert joined <= min(event["starts_at"], now)
+            seats += status == "going" and event["starts_at"] < now
+            if at is not None:
+                assert status == "going" and event["cancelled_at"] is None
+                assert abs(at - event["starts_at"]) <= timedelta(minutes=20)
+                assert at <= now
+                came.add((event_id, email))
+        raters = set[tuple[str, str]]()
+        for event_id, email, _, _, at, changed_at in opinions_in(busy):
+            assert events_by_id[event_id]["starts_at"] <= at <= now
+            assert changed_at == at
+            raters.add((event_id, email))
+        assert raters < came
+        assert 0.72 < len(came) / seats < 0.88
+        assert 0.25 < len(raters) / seats < 0.42
+
+    def test_opinions(self, busy: Store) -> None:
+        stars = Counter(rating for _, _, rating, *_ in opinions_in(busy))
+        assert sum(stars[n] for n in (3, 4, 5)) > 0.8 * stars.total() > 80
+        comments = {comment for _, _, _, comment, *_ in opinions_in(busy)}
+        assert "" in comments and len(comments) > 20
+
+    def test_neighbours_are_likelier(self) -> None:
+        """By how many of a city's members come to an event there."""
+        community = found()
+        homes = [person.home for person in community.people]
+        came, could = Counter[bool](), Counter[bool]()
+        for gathering in gatherings_of(community, 200):
+            if gathering.fate in (Fate.PENDING, Fate.DENIED):
+                continue
+            is_near = [home == homes[gathering.organiser] for home in homes]
+            could.update(is_near)
+            came.update(is_near[n] for n in guests_of(community, gathering))
+        assert came[True] / could[True] > 4 * came[False] / could[False]
+
+    def test_mails_nobody(self, busy: Store) -> None:
+        """What the admin decided is told, guests hear nothing."""
+        kinds = {mail["kind"] for mail in busy["mails"].find()}
+        assert kinds <= {"event-denied"}
+
+
 class TestCommunity:
     def test_larger_one_begins_with_the_smaller_one(self) -> None:
         small, large = found(20), found(60)
@@ -222,11 +398,11 @@ class TestCommunity:
         assert large.cities == small.cities
 
     def test_starts_when_people_are_free(
-        self, gatherings: list[tuple[EventImport, Fate]]
+        self, gatherings: list[Gathering]
     ) -> None:
         """By the clocks of the real city, which are changed in March."""
         offsets: dict[str, set[timedelta | None]] = defaultdict(set)
-        for event, _ in gatherings:
+        for event in events_of(gatherings):
             if event.location is None:
                 continue
             zone = city_of(event.location)["timezone"]
@@ -238,22 +414,20 @@ class TestCommunity:
         assert any(len(both) == 2 for both in offsets.values())
 
     def test_hackathons_are_at_weekends(
-        self, gatherings: list[tuple[EventImport, Fate]]
+        self, gatherings: list[Gathering]
     ) -> None:
-        for event, _ in gatherings:
+        for event in events_of(gatherings):
             if Tag.HACKATHON in event.tags and event.location is not None:
                 zone = city_of(event.location)["timezone"]
                 start = event.starts_at.astimezone(ZoneInfo(zone))
                 assert start.weekday() == 5
 
-    def test_past_ongoing_upcoming(
-        self, gatherings: list[tuple[EventImport, Fate]]
-    ) -> None:
+    def test_past_ongoing_upcoming(self, gatherings: list[Gathering]) -> None:
         """Whatever the hour of the day at which somebody looks."""
         midnight = datetime.fromisoformat(TODAY).replace(tzinfo=UTC)
         next_midnight = midnight + timedelta(days=1)
         counts = Counter[str]()
-        for event, _ in gatherings:
+        for event in events_of(gatherings):
             if event.ends_at <= midnight:
                 counts["past"] += 1
             elif event.starts_at <= midnight:
@@ -266,21 +440,21 @@ class TestCommunity:
         assert 0.01 < share["ongoing"] < 0.05
         assert 0.48 < share["upcoming"] < 0.56
 
-    def test_fates(self, gatherings: list[tuple[EventImport, Fate]]) -> None:
-        counts = Counter(fate for _, fate in gatherings)
+    def test_fates(self, gatherings: list[Gathering]) -> None:
+        counts = Counter(gathering.fate for gathering in gatherings)
         assert all(counts[fate] >= 5 for fate in Fate), counts
-        for event, fate in gatherings:
+        for _, event, fate, *_ in gatherings:
             assert event.public is (fate is not Fate.PRIVATE)
             waits = fate in (Fate.PENDING, Fate.DENIED)
             assert (event.approval is Approval.PENDING) is waits
 
     def test_tour_has_something_to_show(
-        self, gatherings: list[tuple[EventImport, Fate]]
+        self, gatherings: list[Gathering]
     ) -> None:
         capital = found().capital
         titles = {
             event.title
-            for event, fate in gatherings
+            for _, event, fate, *_ in gatherings
             if event.location is not None
             and event.location.title.endswith(f", {capital.name}")
             and fate is Fate.LISTED
