@@ -20,11 +20,11 @@ from config import transactions
 from config.lifespan import services
 from config.main import settings
 from models.base import utc_now
-from models.events import Event, EventImport
+from models.events import Event, EventImport, EventUpdate, Status
 from models.exceptions import ConflictError
 from models.logins import Actor
-from models.users import Role, User, UserCreate
-from scripts import demo_community
+from models.users import Role, User, UserCreate, UserUpdate
+from scripts import demo_community, demo_pictures
 from scripts.common import ScriptError, run
 from scripts.demo_community import (
     DOMAIN,
@@ -32,10 +32,11 @@ from scripts.demo_community import (
     Fate,
     Gathering,
     Person,
+    random_of,
 )
 from scripts.demo_data import DENIAL_REASONS
 from scripts.demo_guests import Attendance
-from utils import events, feedback, rsvps, users
+from utils import accounts, events, feedback, images, rsvps, users
 from utils.collections import declared_indexes
 
 PASSWORD: Final = "meet and compute"
@@ -44,6 +45,9 @@ _ADMIN_EMAIL: Final = f"admin@{DOMAIN}"
 _MAX_CITIES: Final = 500
 # Guests take longer than events, and more of them show nothing new.
 _MAX_EVENTS_WITH_GUESTS: Final = 5000
+_MAX_PICTURES: Final = 200
+_MAX_AVATARS: Final = 20
+_MAX_EVENTS_TO_SHOW: Final = 2000
 _BATCH: Final = 250
 _AT_ONCE: Final = 16
 _TOGETHER: Final = 10
@@ -64,6 +68,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--members", type=int, default=200)
     parser.add_argument("--events", type=int, default=2000)
     parser.add_argument("--cities", type=int, default=40)
+    parser.add_argument(
+        "--pictures",
+        type=int,
+        default=30,
+        help=f"how many events, and members up to {_MAX_AVATARS}, get one",
+    )
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument(
         "--today",
@@ -102,6 +112,7 @@ async def _fill(arguments: argparse.Namespace) -> None:
             community, member_ids=ids, until=min(midnight, utc_now())
         )
         await _ensure_guests(attendance, arguments.events)
+        await _ensure_pictures(attendance, arguments.events, arguments.pictures)
     _explain(community)
 
 
@@ -111,6 +122,8 @@ def _check(arguments: argparse.Namespace) -> None:
         raise ScriptError("the demo is for development: nothing was done")
     if arguments.members < 1 or arguments.events < 0:
         raise ScriptError("a demo has a member or more, and no negative events")
+    if not 0 <= arguments.pictures <= _MAX_PICTURES:
+        raise ScriptError(f"a demo has 0 to {_MAX_PICTURES} pictures")
     if not 1 <= arguments.cities <= _MAX_CITIES:
         raise ScriptError(f"a demo has 1 to {_MAX_CITIES} cities")
 
@@ -255,6 +268,78 @@ async def _bring(
     if opinions and event.rating_count == 0:
         new += await feedback.import_feedback(event.id, opinions)
     return new
+
+
+async def _ensure_pictures(
+    attendance: Attendance, event_count: int, count: int
+) -> None:
+    start = perf_counter()
+    chosen = _choose_to_show(attendance, event_count)[:count]
+    stored = await events.find_events([each.new.id for each in chosen])
+    covers = await _gather(
+        _ensure_cover(attendance.community, each, stored[each.new.id])
+        for each in chosen
+    )
+    faces = attendance.member_ids[: min(count, _MAX_AVATARS)]
+    avatars = await _gather(
+        _ensure_avatar(attendance.community, number, user_id)
+        for number, user_id in enumerate(faces, 1)
+    )
+    made = [is_new for is_new in (*covers, *avatars) if is_new is not None]
+    print(f"{len(made)} pictures: {sum(made)} new, {_since(start)}")
+
+
+def _choose_to_show(
+    attendance: Attendance, event_count: int
+) -> list[Gathering]:
+    """What is to come around the capital's centre, where the tour looks."""
+    capital = attendance.community.capital
+    numbers = range(1, min(event_count, _MAX_EVENTS_TO_SHOW) + 1)
+    coming = [
+        gathering
+        for gathering in map(attendance.gathering, numbers)
+        if gathering.fate is Fate.LISTED and gathering.days > 0
+    ]
+    return sorted(coming, key=lambda each: capital.km_to(each.new.location))
+
+
+async def _ensure_cover(
+    community: Community, gathering: Gathering, event: Event
+) -> bool | None:
+    """Gives an event a cover.
+
+    Returns:
+        False when it has one, None when it is too late for one.
+    """
+    if event.image_ids:
+        return False
+    if event.status_at(utc_now()) in (Status.CANCELLED, Status.PAST):
+        return None
+    rng = random_of(community.seed, "cover", gathering.number)
+    actor = Actor(event.creator_id, "", Role.MEMBER)
+    file = await asyncio.to_thread(demo_pictures.cover, rng, event.tags)
+    image = await images.create_image(file, actor=actor)
+    change = EventUpdate(image_ids=[image.id])
+    await events.update_event(event.id, change, actor=actor, if_match=())
+    return True
+
+
+async def _ensure_avatar(
+    community: Community, number: int, user_id: str
+) -> bool:
+    """Gives a member their initials, unless there is a picture."""
+    user = await users.get_user(user_id)
+    if user.image_id is not None:
+        return False
+    rng = random_of(community.seed, "avatar", number)
+    actor = Actor(user_id, "", user.role)
+    file = await asyncio.to_thread(
+        demo_pictures.avatar, rng, user.first_name, user.last_name
+    )
+    image = await images.create_image(file, actor=actor)
+    change = UserUpdate(image_id=image.id)
+    await accounts.update_own(change, actor=actor, if_match=())
+    return True
 
 
 async def _gather(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:

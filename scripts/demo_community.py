@@ -78,6 +78,16 @@ class City:
         """The standard deviation of venues from the centre, km."""
         return min(2.0, 0.4 * math.sqrt(math.sqrt(self.population / 15_000)))
 
+    def km_to(self, place: Location | None) -> float:
+        """About how far a place is; what happens online is farthest."""
+        if place is None:
+            return math.inf
+        narrowing = math.cos(math.radians(self.latitude))
+        return _KM_PER_DEGREE * math.hypot(
+            place.latitude - self.latitude,
+            (place.longitude - self.longitude) * narrowing,
+        )
+
 
 @dataclass(frozen=True)
 class Person:

