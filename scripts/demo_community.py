@@ -136,10 +136,10 @@ class Community:
     @cached_property
     def residents(self) -> dict[City, list[int]]:
         """The numbers of the members, from 0, by the city they live in."""
-        found: dict[City, list[int]] = {city: [] for city in self.cities}
+        numbers: dict[City, list[int]] = {city: [] for city in self.cities}
         for number, person in enumerate(self.people):
-            found[person.home].append(number)
-        return found
+            numbers[person.home].append(number)
+        return numbers
 
     def gathering(self, number: int, creator_ids: Sequence[str]) -> Gathering:
         """An event by one of the members, whose ids are in their order."""

@@ -167,7 +167,7 @@ def _pattern(draw: ImageDraw.ImageDraw, rng: random.Random, side: int) -> None:
         for column in range(3):
             if rng.random() < 0.5:
                 continue
-            for place in {column, 4 - column}:
+            for place in (column, 4 - column):
                 left, top = first + place * cell, first + row * cell
                 corners = (left, top, left + cell - 1, top + cell - 1)
                 draw.rectangle(corners, "white")
