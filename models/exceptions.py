@@ -23,6 +23,7 @@
     │   ├── FeedbackExistsError          409 feedback-exists
     │   ├── NoSeatError                  409 no-seat
     │   ├── TicketWithdrawnError         409 ticket-withdrawn
+    │   ├── CheckInUndoneError           409 check-in-undone
     │   └── AlreadyCheckedInError        409 already-checked-in
     ├── StaleError                       412 precondition-failed
     ├── BodyTooLargeError                413 body-too-large
@@ -322,6 +323,14 @@ class TicketWithdrawnError(ConflictError):
     title = "Ticket withdrawn"
     slug = "ticket-withdrawn"
     hint = "This ticket is withdrawn: its holder gave the seat back."
+
+
+class CheckInUndoneError(ConflictError):
+    """This very scan was undone; sent again, it lets nobody in."""
+
+    title = "Check-in undone"
+    slug = "check-in-undone"
+    hint = "This scan was undone: scan the ticket again, with a new nonce."
 
 
 class AlreadyCheckedInError(ConflictError):

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Response, status
 from docs import check_ins as docs
 from models.exceptions import (
     AlreadyCheckedInError,
+    CheckInUndoneError,
     EventClosedError,
     EventNotFoundError,
     ForbiddenError,
@@ -78,6 +79,7 @@ async def get_ticket(
         EventClosedError,
         TicketWithdrawnError,
         AlreadyCheckedInError,
+        CheckInUndoneError,
         ForgedTicketError,
         *WITH_BODY,
     ),

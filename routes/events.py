@@ -109,7 +109,7 @@ async def update_event(
     ),
 )
 async def cancel_event(event_id: EventId, actor: CurrentUser) -> EventRead:
-    return EventRead.of(await events.cancel(event_id, actor=actor))
+    return EventRead.of(await organising.cancel_event(event_id, actor=actor))
 
 
 @router.delete(

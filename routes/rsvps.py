@@ -8,6 +8,7 @@ from fastapi.responses import StreamingResponse
 from docs import rsvps as docs
 from models.base import Page, PageQuery
 from models.exceptions import (
+    AlreadyCheckedInError,
     EventClosedError,
     EventNotFoundError,
     ForbiddenError,
@@ -33,7 +34,9 @@ async def join_event(event_id: EventId, actor: CurrentUser) -> RsvpRead:
 @router.delete(
     "/events/{event_id}/rsvp",
     **docs.LEAVE_EVENT,
-    responses=member_problems(EventNotFoundError, EventClosedError),
+    responses=member_problems(
+        EventNotFoundError, EventClosedError, AlreadyCheckedInError
+    ),
 )
 async def leave_event(event_id: EventId, actor: CurrentUser) -> RsvpRead:
     return await rsvps.leave(event_id, actor=actor)

@@ -10,6 +10,7 @@ from models.base import utc_now
 from models.events import Event, Status
 from models.exceptions import (
     AlreadyCheckedInError,
+    CheckInUndoneError,
     EventClosedError,
     ForeignTicketError,
     MusterError,
@@ -78,6 +79,7 @@ async def check_in(event_id: str, scan: Scan, *, actor: Actor) -> CheckInRead:
         TicketWithdrawnError: its holder gave the seat back.
         RsvpNotFoundError: the member has no seat.
         AlreadyCheckedInError: the guest came in before, by another scan.
+        CheckInUndoneError: this scan was undone.
     """
     event = await rsvps.access_event_as_organiser(event_id, actor=actor)
     _require_not_cancelled(event)
@@ -122,7 +124,9 @@ async def undo_check_in(event_id: str, *, user_id: str, actor: Actor) -> None:
     await rsvps.access_event_as_organiser(event_id, actor=actor)
     while True:
         rsvp = await _seat_of(event_id, user_id)
-        if await rsvps.note_check_in(rsvp, at=None, by=None, nonce=None):
+        # The nonce stays: a batch that is sent again must not redo it.
+        nonce = rsvp.check_in_nonce
+        if await rsvps.note_check_in(rsvp, at=None, by=None, nonce=nonce):
             return
 
 
@@ -152,10 +156,13 @@ async def _let_in(event_id: str, scan: Scan, actor: Actor) -> Rsvp:
     """
     while True:
         rsvp = await _find_seat(event_id, scan)
+        is_known = scan.nonce is not None and scan.nonce == rsvp.check_in_nonce
         if rsvp.checked_in_at is not None:
-            if scan.nonce is not None and scan.nonce == rsvp.check_in_nonce:
+            if is_known:
                 return rsvp
             raise AlreadyCheckedInError(rsvp.user_id, rsvp.checked_in_at)
+        if is_known:
+            raise CheckInUndoneError()
         at = scan.scanned_at or utc_now()
         if await rsvps.note_check_in(
             rsvp, at=at, by=actor.user_id, nonce=scan.nonce

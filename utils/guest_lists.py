@@ -104,17 +104,38 @@ async def csv_lines(
         some = some.model_copy(update={"cursor": page.next_cursor})
 
 
-async def count_before(
-    rsvps: db.Collection, event_id: str, *, order: int
-) -> int:
-    """How many wait who came before the arrival number `order`."""
-    return await rsvps.count_documents(
+async def positions(
+    rsvps: db.Collection, places: Sequence[Rsvp]
+) -> dict[str, int]:
+    """The places on waiting lists of those who wait, by their ids; one query.
+
+    Args:
+        rsvps: the collection.
+        places: a hundred at most, of different events.
+    """
+    waiting = [p for p in places if p.status is RsvpStatus.WAITLISTED]
+    if not waiting:
+        return {}
+    pipeline: list[db.Document] = [
         {
-            "event_id": event_id,
-            "status": RsvpStatus.WAITLISTED,
-            "order": {"$lt": order},
-        }
-    )
+            "$match": {
+                "event_id": {"$in": [place.event_id for place in waiting]},
+                "status": RsvpStatus.WAITLISTED,
+            }
+        },
+        {
+            "$match": {
+                "$or": [
+                    {"event_id": p.event_id, "order": {"$lt": p.order}}
+                    for p in waiting
+                ]
+            }
+        },
+        {"$group": {"_id": "$event_id", "before": {"$sum": 1}}},
+    ]
+    found = await (await rsvps.aggregate(pipeline)).to_list()
+    before = {group["_id"]: group["before"] for group in found}
+    return {p.id: before.get(p.event_id, 0) + 1 for p in waiting}
 
 
 def show(

@@ -70,6 +70,16 @@ async def queue(mail: Mail) -> None:
     transactions.afterwards(queued.set)
 
 
+async def queue_new(waiting: Sequence[Mail]) -> None:
+    """Has mails with keys that nobody else makes sent soon.
+
+    Part of the transaction of what they tell of.
+    """
+    documents = [mail.dict() for mail in waiting]
+    await db.collection(COLLECTION).insert_many(documents, ordered=False)
+    transactions.afterwards(queued.set)
+
+
 async def queue_all(waiting: Sequence[Mail]) -> None:
     """Has some hundreds of mails sent soon, but for those with taken keys.
 

@@ -4,10 +4,11 @@ Owns no collection. May call: events, feedback, rsvps. Each use case is one
 transaction.
 """
 
-from collections.abc import Collection
+from collections.abc import Awaitable, Collection
 
 from config import transactions
 from models.events import Event, EventUpdate
+from models.exceptions import EventNotFoundError
 from models.logins import Actor
 from utils import events, feedback, rsvps
 
@@ -31,7 +32,20 @@ async def update_event(
         )
         return await rsvps.fill_seats(event)
 
-    return await transactions.run(work, turn=event_id)
+    return await _unless_a_guest(
+        transactions.run(work, turn=event_id), event_id, actor
+    )
+
+
+async def cancel_event(event_id: str, *, actor: Actor) -> Event:
+    """Cancels an event.
+
+    Raises:
+        See `events.cancel`.
+    """
+    return await _unless_a_guest(
+        events.cancel(event_id, actor=actor), event_id, actor
+    )
 
 
 async def delete_event(event_id: str, *, actor: Actor) -> None:
@@ -47,3 +61,14 @@ async def delete_event(event_id: str, *, actor: Actor) -> None:
         await feedback.delete_of(event_id)
 
     await transactions.run(work, turn=event_id)
+
+
+async def _unless_a_guest(
+    change: Awaitable[Event], event_id: str, actor: Actor
+) -> Event:
+    """Guests know of a private event, and may not change it."""
+    try:
+        return await change
+    except EventNotFoundError:
+        await rsvps.access_event_as_organiser(event_id, actor=actor)
+        raise

@@ -1,7 +1,7 @@
 """RSVPs: invite, take a seat or wait for one, leave; who comes.
 
-Owns: `rsvps`. Indexes: see INDEXES. May call: events, guest_lists, mails,
-paging, users.
+Owns: `rsvps`. Indexes: see INDEXES. May call: attempts, events, guest_lists,
+mails, paging, users.
 
 Seats hold because every change of who goes or waits is one transaction with
 the change of the event's own counters: two that race for the last seat write
@@ -20,6 +20,7 @@ from config import db, transactions
 from models.base import Page, PageQuery, new_id, utc_now
 from models.events import Event, EventRead, Status
 from models.exceptions import (
+    AlreadyCheckedInError,
     EventClosedError,
     EventNotFoundError,
     ForbiddenError,
@@ -36,7 +37,7 @@ from models.rsvps import (
     RsvpRead,
     RsvpStatus,
 )
-from utils import events, guest_lists, mails, paging, users
+from utils import attempts, events, guest_lists, mails, paging, users
 
 COLLECTION: Final = "rsvps"
 INDEXES: Final = [
@@ -157,12 +158,15 @@ async def list_own(query: PageQuery, *, actor: Actor) -> Page[OwnRsvp]:
         show=Rsvp.from_document,
     )
     found = await events.find_events([rsvp.event_id for rsvp in page.items])
+    positions = await guest_lists.positions(
+        db.collection(COLLECTION), page.items
+    )
     return Page(
         items=[
             OwnRsvp(
                 event=EventRead.of(found[rsvp.event_id]),
                 status=rsvp.status,
-                position=await _position(rsvp),
+                position=positions.get(rsvp.id),
                 created_at=rsvp.created_at,
                 checked_in_at=rsvp.checked_in_at,
             )
@@ -202,6 +206,8 @@ async def leave(event_id: str, *, actor: Actor) -> RsvpRead:
     Raises:
         EventNotFoundError: there is none, or it is not open to the caller.
         EventClosedError: it is cancelled or past.
+        AlreadyCheckedInError: the caller is inside; else the next one in line
+            would come in on the same seat.
     """
 
     async def work() -> RsvpRead:
@@ -210,9 +216,13 @@ async def leave(event_id: str, *, actor: Actor) -> RsvpRead:
         if rsvp is None:
             await _require_sight(event, actor)
         _require_open(event)
+        if rsvp is not None and rsvp.checked_in_at is not None:
+            raise AlreadyCheckedInError(actor.user_id, rsvp.checked_in_at)
         if rsvp is not None and rsvp.status in _COUNTED:
+            await _forget(rsvp)
+            if rsvp.invited:
+                await _add_invitation(event_id, actor.user_id)
             await _vacate(event, rsvp)
-            await _keep_invitation(rsvp)
         return RsvpRead(event_id=event_id, status=None, position=None)
 
     return await transactions.run(work, turn=event_id)
@@ -223,8 +233,11 @@ async def remove(rsvp: Rsvp) -> None:
 
     async def work() -> None:
         now = await find_rsvp(rsvp.event_id, user_id=rsvp.user_id)
+        found = await events.find_events([rsvp.event_id])
         if now is not None:
-            await _vacate(await events.load_event(rsvp.event_id), now)
+            await _forget(now)
+        if now is not None and rsvp.event_id in found:
+            await _vacate(found[rsvp.event_id], now)
 
     await transactions.run(work, turn=rsvp.event_id)
 
@@ -255,29 +268,35 @@ async def invite(event_id: str, *, user_id: str, actor: Actor) -> Guest:
         EventClosedError: it is cancelled or past.
         UserNotFoundError: there is no such member.
     """
-    event = await access_event_as_organiser(event_id, actor=actor)
-    _require_open(event)
     names = await users.find_names([user_id])
-    if user_id not in names:
-        raise UserNotFoundError(user_id)
+    # Mail is no means to pester somebody with events.
+    may_tell = await attempts.may(
+        "invitation", source=actor.user_id, limit=_MOST_INVITATIONS
+    )
 
-    async def work() -> None:
-        await db.collection(COLLECTION).insert_one(
-            _invitation(event_id, user_id).dict()
-        )
-        await _tell(MailKind.EVENT_INVITATION, event, user_id, new_id())
+    async def work() -> Rsvp:
+        event = await access_event_as_organiser(event_id, actor=actor)
+        _require_open(event)
+        if user_id not in names:
+            raise UserNotFoundError(user_id)
+        rsvp = await find_rsvp(event_id, user_id=user_id)
+        if rsvp is None:
+            rsvp = await _add_invitation(event_id, user_id)
+            if may_tell:
+                mail = _mail(MailKind.EVENT_INVITATION, event, user_id)
+                await mails.queue(mail)
+            # Whoever deletes the event meanwhile collides with this.
+            await events.count_guests(event_id)
+        elif not rsvp.invited:
+            await _set_invited(rsvp, True)
+        return rsvp
 
     try:
-        await transactions.run(work)
+        rsvp = await transactions.run(work, turn=event_id)
     except db.DuplicateKeyError:
-        await db.collection(COLLECTION).update_one(
-            {"event_id": event_id, "user_id": user_id},
-            {"$set": {"invited": True}},
-        )
-    rsvp = await find_rsvp(event_id, user_id=user_id)
-    return guest_lists.show(
-        rsvp or _invitation(event_id, user_id), names=names, position=None
-    )
+        # The member joined at the same moment, or was invited by another one.
+        rsvp = await transactions.run(work, turn=event_id)
+    return guest_lists.show(rsvp, names=names, position=await _position(rsvp))
 
 
 async def uninvite(event_id: str, *, user_id: str, actor: Actor) -> None:
@@ -286,50 +305,18 @@ async def uninvite(event_id: str, *, user_id: str, actor: Actor) -> None:
     Raises:
         EventNotFoundError, ForbiddenError: see `access_event_as_organiser`.
     """
-    await access_event_as_organiser(event_id, actor=actor)
-    place = {"event_id": event_id, "user_id": user_id}
-    rsvps = db.collection(COLLECTION)
-    await rsvps.delete_one({**place, "status": RsvpStatus.INVITED})
-    await rsvps.update_one(place, {"$set": {"invited": False}})
 
+    async def work() -> None:
+        await access_event_as_organiser(event_id, actor=actor)
+        rsvp = await find_rsvp(event_id, user_id=user_id)
+        if rsvp is None:
+            return
+        if rsvp.status is RsvpStatus.INVITED:
+            await _forget(rsvp)
+        elif rsvp.invited:
+            await _set_invited(rsvp, False)
 
-async def import_guests(event_id: str, new: Sequence[GuestImport]) -> int:
-    """Takes an event's guests over from elsewhere, on the operator's word.
-
-    They get the seats in their order, and the rest of them waits. The event
-    may be in any state, nobody is told, and a private one has invited them.
-    Nothing happens to an event that somebody has come to, so an import that
-    broke off is repeated.
-
-    Args:
-        event_id: the event.
-        new: some hundreds at most, each member once; they are sent in one
-            command.
-
-    Returns:
-        How many were taken over.
-
-    Raises:
-        EventNotFoundError: there is none.
-    """
-
-    async def work() -> int:
-        event = await events.load_event(event_id)
-        if event.arrivals > 0 or not new:
-            return 0
-        invited = await _take_invitations(event_id, {g.user_id for g in new})
-        going = min(event.capacity, len(new))
-        # First: of two imports, one begins again and finds the guests.
-        await events.count_guests(
-            event_id, going=going, waiting=len(new) - going, arrived=len(new)
-        )
-        await db.collection(COLLECTION).insert_many(
-            _imported(event, guest, order, guest.user_id in invited).dict()
-            for order, guest in enumerate(new, 1)
-        )
-        return len(new)
-
-    return await transactions.run(work, turn=event_id)
+    await transactions.run(work, turn=event_id)
 
 
 async def note_check_in(
@@ -370,6 +357,8 @@ async def delete_of(event_id: str) -> None:
     await db.collection(COLLECTION).delete_many({"event_id": event_id})
 
 
+# So many members one may have invited in a quarter of an hour by mail.
+_MOST_INVITATIONS: Final = 200
 _COUNTED: Final = [RsvpStatus.GOING, RsvpStatus.WAITLISTED]
 
 
@@ -443,8 +432,7 @@ async def _take_invitations(event_id: str, user_ids: set[str]) -> set[str]:
 
 
 async def _vacate(event: Event, rsvp: Rsvp) -> None:
-    """Removes a place; the first in line gets a seat that becomes free."""
-    await db.collection(COLLECTION).delete_one({"_id": rsvp.id})
+    """Counts a place that is given back; the first in line gets the seat."""
     if rsvp.status is RsvpStatus.WAITLISTED:
         await events.count_guests(event.id, waiting=-1)
     elif rsvp.status is RsvpStatus.GOING:
@@ -466,31 +454,55 @@ async def _first_in_line(event_id: str, count: int) -> list[Rsvp]:
 
 
 async def _promote(event: Event, promoted: Sequence[Rsvp]) -> None:
-    if promoted:
-        await db.collection(COLLECTION).update_many(
-            {"_id": {"$in": [rsvp.id for rsvp in promoted]}},
-            {"$set": {"status": RsvpStatus.GOING}},
-        )
-    for rsvp in promoted:
-        await _tell(MailKind.SEAT_PROMOTION, event, rsvp.user_id, rsvp.id)
+    """Gives seats to the first in line, who are all of `promoted`."""
+    if not promoted:
+        return
+    await db.collection(COLLECTION).update_many(
+        {
+            "event_id": event.id,
+            "status": RsvpStatus.WAITLISTED,
+            "order": {"$lt": promoted[-1].order + 1},
+        },
+        {"$set": {"status": RsvpStatus.GOING}},
+    )
+    kind = MailKind.SEAT_PROMOTION
+    await mails.queue_new(
+        # Nobody is promoted twice with one place: the keys are new.
+        [_mail(kind, event, rsvp.user_id, about=rsvp.id) for rsvp in promoted]
+    )
 
 
-async def _keep_invitation(rsvp: Rsvp) -> None:
-    if rsvp.invited:
-        await db.collection(COLLECTION).insert_one(
-            _invitation(rsvp.event_id, rsvp.user_id).dict()
-        )
+async def _forget(rsvp: Rsvp) -> None:
+    await db.collection(COLLECTION).delete_one({"_id": rsvp.id})
 
 
-async def _tell(kind: MailKind, event: Event, user_id: str, key: str) -> None:
-    await mails.queue(
-        Mail(
-            key=f"{kind}:{key}",
-            kind=kind,
-            user_id=user_id,
-            event_id=event.id,
-            facts={"title": event.title},
-        )
+async def _add_invitation(event_id: str, user_id: str) -> Rsvp:
+    rsvp = Rsvp(
+        event_id=event_id,
+        user_id=user_id,
+        status=RsvpStatus.INVITED,
+        order=0,
+        invited=True,
+    )
+    await db.collection(COLLECTION).insert_one(rsvp.dict())
+    return rsvp
+
+
+async def _set_invited(rsvp: Rsvp, invited: bool) -> None:
+    await db.collection(COLLECTION).update_one(
+        {"_id": rsvp.id}, {"$set": {"invited": invited}}
+    )
+
+
+def _mail(
+    kind: MailKind, event: Event, user_id: str, *, about: str = ""
+) -> Mail:
+    return Mail(
+        key=f"{kind}:{about or event.id}:{user_id}",
+        kind=kind,
+        user_id=user_id,
+        event_id=event.id,
+        facts={"title": event.title},
     )
 
 
@@ -503,11 +515,8 @@ async def _read(event_id: str, rsvp: Rsvp | None) -> RsvpRead:
 
 
 async def _position(rsvp: Rsvp) -> int | None:
-    if rsvp.status is not RsvpStatus.WAITLISTED:
-        return None
-    return 1 + await guest_lists.count_before(
-        db.collection(COLLECTION), rsvp.event_id, order=rsvp.order
-    )
+    found = await guest_lists.positions(db.collection(COLLECTION), [rsvp])
+    return found.get(rsvp.id)
 
 
 async def _require_sight(event: Event, actor: Actor | None) -> None:
@@ -524,13 +533,3 @@ def _require_open(event: Event) -> None:
 
 def _is_open(event: Event) -> bool:
     return event.status_at(utc_now()) in (Status.UPCOMING, Status.ONGOING)
-
-
-def _invitation(event_id: str, user_id: str) -> Rsvp:
-    return Rsvp(
-        event_id=event_id,
-        user_id=user_id,
-        status=RsvpStatus.INVITED,
-        order=0,
-        invited=True,
-    )

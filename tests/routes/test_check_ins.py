@@ -355,7 +355,9 @@ class TestUndo:
         for _ in range(2):
             response = await client.delete(url, auth=organiser)
             assert response.status_code == 204
-        again = await scan(client, event, organiser, ticket=ticket, nonce="a")
+        same = await scan(client, event, organiser, ticket=ticket, nonce="a")
+        assert_problem(same, 409, "check-in-undone")
+        again = await scan(client, event, organiser, ticket=ticket, nonce="b")
         assert again.status_code == 200
 
     async def test_without_a_seat(

@@ -15,13 +15,13 @@ from models.events import Event, EventUpdate
 from models.exceptions import CapacityBelowSeatsError
 from models.logins import Actor
 from models.mails import MailKind
-from models.rsvps import RsvpStatus
+from models.rsvps import RsvpStatus, Scan
 from models.users import Role
 from tests import factories
 from tests.commands import counted
 from tests.factories import HOUR, Member
 from tests.problems import assert_problem
-from utils import events, organising, rsvps
+from utils import check_ins, events, organising, rsvps
 
 Client = httpx.AsyncClient
 
@@ -202,6 +202,20 @@ class TestLeave:
         assert_problem(response, 409, "event-closed")
         assert (await read(event)).seats_taken == 1
 
+    async def test_from_inside(self, client: Client) -> None:
+        """A seat that somebody came in on is not for the next one."""
+        event = await factories.event(capacity=1, starts_at=factories.at(-HOUR))
+        inside, waiting = await factories.member(), await factories.member()
+        for member in (inside, waiting):
+            await join(client, event, member)
+        host = factories.actor(Role.ADMIN)
+        await check_ins.check_in(
+            event.id, Scan(user_id=inside.user.id), actor=host
+        )
+        response = await client.delete(path(event), auth=inside)
+        assert_problem(response, 409, "already-checked-in")
+        assert (await read(event)).waitlisted == 1
+
 
 class TestCapacity:
     async def test_more_seats_go_to_the_first_in_line(
@@ -224,6 +238,24 @@ class TestCapacity:
         told = await mails_of(MailKind.SEAT_PROMOTION)
         assert {m["user_id"] for m in told} == {m.user.id for m in members[1:3]}
         await check_agreement(event)
+
+    @pytest.mark.usefixtures("database")
+    async def test_many_at_once(self) -> None:
+        """A long line moves up by a few commands, not by some for each."""
+        host = factories.actor(Role.ADMIN)
+        event = await factories.event(host, capacity=1)
+        await asyncio.gather(
+            *(rsvps.join(event.id, actor=a) for a in await people(121))
+        )
+        with counted() as commands:
+            await organising.update_event(
+                event.id, EventUpdate(capacity=101), actor=host, if_match=[]
+            )
+        assert len(commands) < 15
+        now = await read(event)
+        assert (now.seats_taken, now.waitlisted) == (101, 20)
+        await check_agreement(event)
+        assert len(await mails_of(MailKind.SEAT_PROMOTION)) == 100
 
     async def test_not_below_seats(self, client: Client) -> None:
         creator = await factories.admin()
@@ -543,6 +575,40 @@ class TestInvitations:
         refused = await client.request(method, url, auth=guest)
         assert_problem(refused, 404, "event-not-found")
 
+    async def test_guest_may_not_change_it(self, client: Client) -> None:
+        """Who knows of an event hears that they may not, not that it isn't."""
+        creator, guest = await factories.member(), await factories.member()
+        event = await factories.event(creator.actor, public=False)
+        url = path(event, f"invitations/{guest.user.id}")
+        await client.put(url, auth=creator)
+        own = f"/v1/events/{event.id}"
+        change = await client.patch(own, json={"title": "Mine"}, auth=guest)
+        assert_problem(change, 403, "forbidden")
+        cancel = await client.post(f"{own}/cancel", auth=guest)
+        assert_problem(cancel, 403, "forbidden")
+
+    async def test_again_and_again_is_one_mail(self, client: Client) -> None:
+        creator, guest = await factories.member(), await factories.member()
+        event = await factories.event(creator.actor, public=False)
+        url = path(event, f"invitations/{guest.user.id}")
+        for _ in range(3):
+            await client.put(url, auth=creator)
+            await client.delete(url, auth=creator)
+        assert len(await mails_of(MailKind.EVENT_INVITATION)) == 1
+
+    async def test_mail_is_bounded(
+        self, client: Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(rsvps, "_MOST_INVITATIONS", 1)
+        creator = await factories.member()
+        event = await factories.event(creator.actor, public=False)
+        for _ in range(3):
+            guest = await factories.member()
+            url = path(event, f"invitations/{guest.user.id}")
+            invited = await client.put(url, auth=creator)
+            assert invited.json()["status"] == "invited"
+        assert len(await mails_of(MailKind.EVENT_INVITATION)) == 1
+
     async def test_unknown_member(self, client: Client) -> None:
         creator = await factories.admin()
         event = await factories.event(creator.actor)
@@ -597,6 +663,32 @@ class TestDeleted:
             return_exceptions=True,
         )
         assert await rsvps.guest_ids(event.id) == []
+
+    @pytest.mark.usefixtures("database")
+    async def test_inviting_meanwhile(self) -> None:
+        admin = factories.actor(Role.ADMIN)
+        for _ in range(5):
+            event = await factories.event(admin)
+            guests = [(await factories.member()).user.id for _ in range(3)]
+            await asyncio.gather(
+                *(
+                    rsvps.invite(event.id, user_id=g, actor=admin)
+                    for g in guests
+                ),
+                organising.delete_event(event.id, actor=admin),
+                return_exceptions=True,
+            )
+            for guest in guests:
+                assert await rsvps.list_of(guest) == []
+
+    async def test_place_without_an_event(self, client: Client) -> None:
+        """Whatever left it behind, it does not keep its member."""
+        event, guest = await factories.event(), await factories.member()
+        await join(client, event, guest)
+        await events.delete(event.id, actor=factories.actor(Role.ADMIN))
+        (place,) = await rsvps.list_of(guest.user.id)
+        await rsvps.remove(place)
+        assert await rsvps.list_of(guest.user.id) == []
 
 
 class TestDuration:
