@@ -73,19 +73,19 @@ async def list_page(
     )
     found = await _find(rsvps, event_id, query, last, query.limit + 1)
     before = 0 if last is None else last.waiting
-    positions = _positions(found[: query.limit], before)
+    waiting = _positions(found[: query.limit], before)
     names = await users.find_names([rsvp.user_id for rsvp in found])
     return paging.page_of(
         found,
         limit=query.limit,
         show=lambda rsvp: show(
-            rsvp, names=names, position=positions.get(rsvp.id)
+            rsvp, names=names, position=waiting.get(rsvp.id)
         ),
         cursor_of=lambda rsvp: GuestCursor(
             query=asked,
             last_id=rsvp.id,
             order=rsvp.order,
-            waiting=before + len(positions),
+            waiting=before + len(waiting),
         ),
     )
 

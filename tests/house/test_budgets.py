@@ -107,9 +107,10 @@ BUDGETS: dict[Operation, int] = {
     ("GET", "/v1/events/{event_id}/rsvps"): 4,
     # A page of places, their events; one more for each place in a line.
     ("GET", "/v1/users/me/rsvps"): 3,
-    # Event and member are read; the invitation and its mail (2) are committed;
-    # what is there now is shown.
-    ("PUT", "/v1/events/{event_id}/invitations/{user_id}"): 8,
+    # The member is read, the inviter counted (2). In a transaction (1), event
+    # and place are read (2), the invitation is written, its mail queued (2),
+    # and the event touched.
+    ("PUT", "/v1/events/{event_id}/invitations/{user_id}"): 11,
     ("DELETE", "/v1/events/{event_id}/invitations/{user_id}"): 4,
     ("GET", "/v1/events/{event_id}/ticket"): 3,
     # The event, the place; the check-in is written; the name is shown.
