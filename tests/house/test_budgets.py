@@ -105,7 +105,7 @@ BUDGETS: dict[Operation, int] = {
     ("GET", "/v1/events/{event_id}/rsvp"): 3,
     # The event (may the caller?), a page of guests, their names.
     ("GET", "/v1/events/{event_id}/rsvps"): 4,
-    # A page of places, their events; one more for each place in a line.
+    # A page of places, their events; one more where one of them is in a line.
     ("GET", "/v1/users/me/rsvps"): 3,
     # The member is read, the inviter counted (2). In a transaction (1), event
     # and place are read (2), the invitation is written, its mail queued (2),
