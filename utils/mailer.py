@@ -303,7 +303,7 @@ def _compose(
     sender = settings.mail_sender
     message = EmailMessage(policy=SMTP)
     message["From"] = sender
-    message["To"] = Address(addr_spec=_mailbox(to))
+    message["To"] = _mailbox(to)
     message["Subject"] = text.subject
     message["Date"] = format_datetime(now)
     # The same whenever the mail is made: whoever gets it twice can tell.
@@ -316,9 +316,8 @@ def _compose(
     return message
 
 
-def _mailbox(email: str) -> str:
+def _mailbox(email: str) -> Address:
     """The address with its domain in ASCII, as mail servers know it."""
     parsed = validate_email(email, check_deliverability=False)
-    return (
-        f"{parsed.ascii_local_part or parsed.local_part}@{parsed.ascii_domain}"
-    )
+    # Not an addr_spec: that is refused where the name is not in ASCII.
+    return Address(username=parsed.local_part, domain=parsed.ascii_domain)

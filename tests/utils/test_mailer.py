@@ -131,6 +131,19 @@ class TestSending:
         (message,) = await collect(tmp_path)
         assert message["To"] == "new@xn--bcher-kva.example.org"
 
+    async def test_mailbox_beyond_ascii(self, clock: _Clock) -> None:
+        member = await factories.member(email="jürgen@bücher.example.org")
+        mail = await _welcome(member)
+        async with mail_server(enable_SMTPUTF8=True) as inbox:
+            transport = inbox.transport()
+            await _deliver(transport, clock)
+            await transport.aclose()
+        address = "jürgen@xn--bcher-kva.example.org"
+        assert inbox.recipients == [address]
+        (message,) = inbox.messages
+        assert message["To"] == address
+        assert (await _stored(mail)).state is MailState.SENT
+
     async def test_a_key_is_sent_once(self, tmp_path: Path) -> None:
         mail = await _welcome()
         for _ in range(2):
