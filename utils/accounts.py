@@ -1,8 +1,10 @@
 """Accounts: what concerns a member and their logins or mails together.
 
 Owns no collection. May call: attempts, audit, logins, mails, one_time_tokens,
-users. Each use case writes the member first and the logins then; repeating it
-after a crash in between does what was left.
+users. Each use case writes the member first and the logins then: a log-in that
+is made meanwhile is met there, or has read the member after that. What nobody
+could repeat after a crash in between, a new password, ends the logins in the
+member's own transaction as well.
 """
 
 from collections.abc import Collection
@@ -110,6 +112,8 @@ async def update_own(
                 user.id, purpose=Purpose.PASSWORD_RESET
             )
             await _record_own(AuditAction.PASSWORD_CHANGED, user)
+            # The old password is gone: nobody could repeat this after a crash.
+            await logins.revoke_logins_of(user.id, but=actor.login_id)
         return user
 
     if confirmed is None:
@@ -117,6 +121,7 @@ async def update_own(
         return await work()
     user = await transactions.run(work, turn=actor.user_id)
     if password_hash is not None:
+        # As in `reset_password`.
         await logins.revoke_logins_of(user.id, but=actor.login_id)
     return user
 

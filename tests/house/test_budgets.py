@@ -62,9 +62,9 @@ BUDGETS: dict[Operation, int] = {
     ("GET", "/v1/users/me"): 2,
     # A password is confirmed like a log-in's (7). In a transaction (1), the
     # image is found and marked (2), the member read and replaced (2), a mail
-    # queued (2), tokens are deleted (1), both changes written down (2); and
-    # all other logins are found and ended (2).
-    ("PATCH", "/v1/users/me"): 20,
+    # queued (2), tokens are deleted (1), both changes written down (2). All
+    # other logins are found and ended twice (4).
+    ("PATCH", "/v1/users/me"): 22,
     # All that is kept is read, one query for each collection; the audit has
     # two ends. That it was asked for is written down.
     ("GET", "/v1/users/me/export"): 11,

@@ -5,13 +5,16 @@ from typing import Any
 
 import httpx
 import pytest
+from pydantic import SecretStr
 
+from config import transactions
 from models.base import new_id, utc_now
-from models.users import Role
+from models.exceptions import NotAuthenticatedError
+from models.users import Role, UserUpdate
 from tests import factories
 from tests.commands import counted
 from tests.problems import assert_problem
-from utils import logins
+from utils import accounts, logins
 
 Client = httpx.AsyncClient
 
@@ -158,6 +161,32 @@ class TestOwnAccount:
         assert others.status_code == 401
         old = await client.post("/v1/auth/login", data=form)
         assert_problem(old, 401, "bad-credentials")
+
+    async def test_killed_after_a_change_of_the_password(
+        self, client: Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The others are out, though nobody can repeat the change."""
+        member = await factories.member()
+        other = await logins.create_login(member.user, client="other")
+        run = transactions.run
+
+        async def run_and_die(work: Any, *, turn: str | None = None) -> Any:
+            result = await run(work, turn=turn)
+            if turn == member.user.id:
+                raise SystemError("killed")
+            return result
+
+        monkeypatch.setattr(transactions, "run", run_and_die)
+        change = UserUpdate(
+            password=SecretStr("another long one"),
+            current_password=SecretStr(factories.PASSWORD),
+        )
+        with pytest.raises(SystemError):
+            await accounts.update_own(change, actor=member.actor, if_match=())
+        with pytest.raises(NotAuthenticatedError):
+            await logins.authenticate(other.access_token)
+        response = await client.get("/v1/users/me", auth=member)
+        assert response.status_code == 200
 
     async def test_of_two_changes_one_knows_the_password(
         self, client: Client
