@@ -40,6 +40,7 @@ class AuditAction(StrEnum):
     MEMBER_CHANGED = "member.changed"
     MEMBER_REGISTERED = "member.registered"
     PASSWORD_CHANGED = "password.changed"
+    PASSWORD_REFUSED = "password.refused"
     PASSWORD_RESET = "password.reset"
 
 

@@ -54,7 +54,7 @@ async def _create(arguments: argparse.Namespace) -> None:
                 email=email,
                 password=_password(from_stdin=arguments.password_stdin),
             )
-            user = await users.create_user(new, role=Role.ADMIN)
+            user = await accounts.create_admin(new)
             print(f"muster: created the admin {user.email}")
         elif user.disabled:
             raise ScriptError(

@@ -51,6 +51,28 @@ async def register(new: UserCreate) -> User:
     return user
 
 
+async def create_admin(new: UserCreate) -> User:
+    """Registers an admin on the operator's word; nobody gets a mail.
+
+    Raises:
+        EmailTakenError: the e-mail has an account.
+        InvalidRequestError: the password is one of the commonest.
+    """
+    user = await users.prepare_user(new, role=Role.ADMIN)
+
+    async def work() -> None:
+        await users.add_user(user)
+        await audit.record(
+            AuditAction.MEMBER_REGISTERED,
+            actor_id=None,
+            target_id=user.id,
+            role=user.role.value,
+        )
+
+    await transactions.run(work, turn=users.email_key(new.email))
+    return user
+
+
 async def log_in(
     email: str, password: str, *, address: str, client: str
 ) -> TokenPair:
@@ -136,7 +158,15 @@ async def confirm_password(given: SecretStr, *, actor: Actor) -> User:
     """
     # A stolen access token is no licence to guess the password.
     attempt = await attempts.begin(actor.user_id, source=actor.login_id)
-    user = await users.confirm_password(actor.user_id, given)
+    try:
+        user = await users.confirm_password(actor.user_id, given)
+    except ForbiddenError:
+        await audit.record(
+            AuditAction.PASSWORD_REFUSED,
+            actor_id=actor.user_id,
+            target_id=actor.user_id,
+        )
+        raise
     await attempts.succeed(attempt)
     return user
 

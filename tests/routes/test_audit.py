@@ -217,6 +217,20 @@ class TestLogins:
 
 
 class TestMembers:
+    async def test_wrong_current_password(self, client: Client) -> None:
+        member = await factories.member()
+        for password in ("wrong password", factories.PASSWORD):
+            body = {
+                "password": "another long one",
+                "current_password": password,
+            }
+            await client.patch(
+                "/v1/users/me", json=body, auth=member, headers=NAMED
+            )
+        (entry,) = await _read(client, action="password.refused")
+        me = member.user.id
+        _assert_written(entry, "password.refused", actor=me, target=me)
+
     async def test_changes_by_an_admin(self, client: Client) -> None:
         member, admin = await factories.member(), await factories.admin()
         path = f"/v1/users/{member.user.id}"

@@ -44,6 +44,10 @@ class TestCreateFirstAdmin:
         assert user["role"] == "admin"
         assert (user["first_name"], user["last_name"]) == ("Ada", "Byron")
         assert PASSWORD not in str(user)
+        (entry,) = store["audit"].find()
+        assert entry["action"] == "member.registered"
+        assert (entry["actor_id"], entry["target_id"]) == (None, user["_id"])
+        assert entry["facts"] == {"role": "admin"}
         assert "email_key_1" in store["users"].index_information()
 
     def test_again(self, store: Store) -> None:
