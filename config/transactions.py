@@ -21,7 +21,7 @@ from weakref import WeakValueDictionary
 import pymongo
 from bson.binary import UUID_SUBTYPE, Binary
 from pymongo.asynchronous.client_session import AsyncClientSession
-from pymongo.errors import ExecutionTimeout, OperationFailure
+from pymongo.errors import ExecutionTimeout, PyMongoError
 
 from config import db
 from config.embedded import try_lock
@@ -191,5 +191,5 @@ async def _kill_sessions(noted: bytes) -> None:
         return
     try:
         await db.get_client().admin.command("killSessions", ids)
-    except OperationFailure as error:
+    except PyMongoError as error:
         _LOG.warning("can't free what a killed process held: %s", error)

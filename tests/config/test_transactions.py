@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pymongo import AsyncMongoClient
 from pymongo.errors import DuplicateKeyError
 
 from config import db, transactions
+from tests.logged import logged
 
 pytestmark = pytest.mark.usefixtures("database")
 
@@ -151,6 +153,20 @@ class TestKilled:
             await transactions.run(_add)
         assert await _count() == 1
         assert not (folder / str(holder.pid)).exists()
+
+    async def test_database_that_goes_away(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A start goes on; what the dead hold is free after a minute."""
+        (folder / "1").write_bytes(bytes(16))
+        away = AsyncMongoClient[db.Document](
+            "mongodb://127.0.0.1:1/", serverSelectionTimeoutMS=50
+        )
+        monkeypatch.setattr(db, "get_client", lambda: away)
+        with logged("muster.transactions") as log:
+            await transactions.undo_the_dead()
+        await away.close()
+        assert len(log) == 1 and "127.0.0.1:1" in log[0]
 
     async def test_no_folder(self, folder: Path) -> None:
         folder.rmdir()
