@@ -55,5 +55,6 @@ class AccountExport(BaseModel):
     images: list[ImageRead]
     mails: list[KeptMail]
     audit: list[AuditRead] = Field(
-        description="What you did, and what was done to you."
+        description="What you did, and what was done to you. Of others' "
+        "deeds, actor_id is null, and address and request_id are empty."
     )

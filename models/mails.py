@@ -45,7 +45,8 @@ class Mail(ExtendedBaseModel):
         key: says what the mail is about; there is never a second one with it.
         kind: what it says.
         user_id: the member whom it goes to; None for `email` or `guests_of`.
-        email: an address that somebody typed, who may or may not be a member.
+        email: an address that somebody typed, who may or may not be a member,
+            as `users.email_key` makes it.
         guests_of: the event to whose guests it goes, one mail each.
         event_id: the event that it is about.
         facts: what it says besides.

@@ -1,10 +1,10 @@
 """Accounts: what concerns a member and their logins or mails together.
 
 Owns no collection. May call: attempts, audit, logins, mails, one_time_tokens,
-users. Each use case writes the member first and the logins then: a log-in that
-is made meanwhile is met there, or has read the member after that. What nobody
-could repeat after a crash in between, a new password, ends the logins in the
-member's own transaction as well.
+tokens, users. Each use case writes the member first and the logins then: a
+log-in that is made meanwhile is met there, or has read the member after that.
+What nobody could repeat after a crash in between, a new password, ends the
+logins in the member's own transaction as well.
 """
 
 from collections.abc import Collection
@@ -25,7 +25,15 @@ from models.one_time_tokens import (
     Purpose,
 )
 from models.users import Role, User, UserAdminUpdate, UserCreate, UserUpdate
-from utils import attempts, audit, logins, mails, one_time_tokens, users
+from utils import (
+    attempts,
+    audit,
+    logins,
+    mails,
+    one_time_tokens,
+    tokens,
+    users,
+)
 
 # Whoever asks again within this time is not sent another mail.
 _PAUSE_SECONDS: Final = 5 * 60
@@ -212,11 +220,12 @@ async def request_password_reset(
         "password-reset", source=address, limit=_MOST_RESETS
     ):
         return
+    email = users.email_key(request.email)
     await mails.queue(
         Mail(
-            key=_key(MailKind.PASSWORD_RESET, users.email_key(request.email)),
+            key=_key(MailKind.PASSWORD_RESET, tokens.hash_secret(email)),
             kind=MailKind.PASSWORD_RESET,
-            email=request.email,
+            email=email,
         )
     )
 
@@ -336,7 +345,11 @@ async def _send_verification(user: User) -> None:
     kind = MailKind.EMAIL_VERIFICATION
     await mails.queue(
         Mail(
-            key=_key(kind, user.id, users.email_key(user.email)),
+            key=_key(
+                kind,
+                user.id,
+                tokens.hash_secret(users.email_key(user.email)),
+            ),
             kind=kind,
             user_id=user.id,
         )

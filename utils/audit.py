@@ -88,12 +88,17 @@ async def list_entries(query: AuditQuery) -> Page[AuditRead]:
 
 
 async def list_about(user_id: str) -> list[AuditRead]:
-    """What a member did, and what was done to them."""
+    """What a member did, and what was done to them, as they may see it.
+
+    Who else did it, from where, is not theirs to know: it is left blank.
+    """
     entries: dict[str, AuditRead] = {}
     for field in ("actor_id", "target_id"):
         found = db.collection(COLLECTION).find({field: user_id})
         async for document in found:
             entry = AuditRead.of(AuditEntry.from_document(document))
+            if entry.actor_id != user_id:
+                entry.actor_id, entry.address, entry.request_id = None, "", ""
             entries[entry.id] = entry
     return sorted(entries.values(), key=lambda entry: (entry.at, entry.id))
 

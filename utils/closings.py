@@ -10,6 +10,7 @@ a crash halfway leaves nothing behind, nor does a request that was on its way
 when the logins ended.
 """
 
+import logging
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Final
@@ -41,6 +42,7 @@ INDEXES: Final = [db.IndexModel("began_at")]
 
 # Longer than any request that a login began before it ended.
 _AFTERMATH: Final = timedelta(minutes=2)
+_LOG: Final = logging.getLogger("muster.closings")
 
 
 async def close_account(wish: AccountClosure, *, actor: Actor) -> None:
@@ -75,17 +77,26 @@ async def close_account(wish: AccountClosure, *, actor: Actor) -> None:
 
 
 async def resume_closings() -> int:
-    """Finishes the closings that began a while ago; returns their number.
+    """Finishes the closings that began a while ago.
 
-    Safe in several workers at once.
+    Safe in several workers at once. What fails stays for the next time, and
+    holds up nothing else.
+
+    Returns:
+        How many are finished.
     """
     long_ago = utc_now() - _AFTERMATH
     found = db.collection(COLLECTION).find({"began_at": {"$lt": long_ago}})
     closings = [Closing.from_document(document) async for document in found]
+    finished = 0
     for closing in closings:
-        await _finish(closing)
-        await db.collection(COLLECTION).delete_one({"_id": closing.id})
-    return len(closings)
+        try:
+            await _finish(closing)
+            await db.collection(COLLECTION).delete_one({"_id": closing.id})
+            finished += 1
+        except Exception:  # pylint: disable=broad-exception-caught
+            _LOG.exception("the account %s can't be closed yet", closing.id)
+    return finished
 
 
 async def _finish(closing: Closing) -> None:
@@ -97,15 +108,23 @@ async def _finish(closing: Closing) -> None:
         await rsvps.remove(rsvp)
     for step in _STEPS:
         await step(member_id)
-    # The bytes of the images, which nobody gets any more.
-    await image_uses.sweep_images()
+
+
+async def _delete_mails(member_id: str) -> None:
+    """Forgets the mails; by the e-mail too, as long as it is known."""
+    try:
+        email = users.email_key((await users.get_user(member_id)).email)
+    except UserNotFoundError:
+        # An earlier try went on to the end. By now it may be another's.
+        email = None
+    await mails.delete_mails_of(member_id, email=email)
 
 
 # Each forgets a member in one collection.
 _STEPS: Final[tuple[Callable[[str], Awaitable[object]], ...]] = (
     feedback.blank_author,
     image_uses.delete_images_of,
-    mails.delete_mails_of,
+    _delete_mails,
     one_time_tokens.delete_tokens_of,
     users.delete_user,
 )

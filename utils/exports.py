@@ -53,6 +53,11 @@ async def export_account(actor: Actor) -> AccountExport:
             for said in await feedback.list_by(user_id)
         ],
         images=[ImageRead.of(image) for image in await images.list_of(user_id)],
-        mails=[KeptMail.of(mail) for mail in await mails.list_of(user_id)],
+        mails=[
+            KeptMail.of(mail)
+            for mail in await mails.list_of(
+                user_id, email=users.email_key(user.email)
+            )
+        ],
         audit=await audit.list_about(user_id),
     )

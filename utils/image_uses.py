@@ -34,16 +34,20 @@ async def delete_image(image_id: str, *, actor: Actor) -> None:
 async def delete_images_of(user_id: str) -> None:
     """Deletes a member's images; part of the end of their account.
 
-    Nobody gets them from then on. The bytes go with the next sweep, since they
-    would make a transaction large.
+    Nobody gets them from then on. The bytes go after that, since they would
+    make a transaction large.
     """
 
-    async def work() -> None:
+    async def work() -> list[list[str]]:
         ids = await images.delete_images_of(user_id)
-        for at in range(0, len(ids), _AT_ONCE):
-            await _forget(ids[at : at + _AT_ONCE])
+        parts = [ids[at : at + _AT_ONCE] for at in range(0, len(ids), _AT_ONCE)]
+        for part in parts:
+            await _forget(part)
+        return parts
 
-    await transactions.run(work)
+    # A crash after this leaves the bytes to the sweep.
+    for part in await transactions.run(work):
+        await images.clear(part)
 
 
 async def sweep_images() -> int:

@@ -129,7 +129,7 @@ async def delete(image_id: str, *, actor: Actor) -> None:
 
 
 async def delete_images_of(user_id: str) -> list[str]:
-    """Ends all images of a member; the next sweep clears them.
+    """Ends all images of a member; `clear` removes what is left of them.
 
     Those that are being stored end too.
 

@@ -30,6 +30,7 @@ INDEXES: Final = [
     db.IndexModel("revision", unique=True),
     db.IndexModel([("bulk", db.ASCENDING), ("due_at", db.ASCENDING)]),
     db.IndexModel("user_id"),
+    db.IndexModel("email"),
     db.IndexModel("expires_at", expireAfterSeconds=0),
 ]
 
@@ -91,15 +92,29 @@ async def queue_all(waiting: Sequence[Mail]) -> None:
         queued.set()
 
 
-async def list_of(user_id: str) -> list[Mail]:
-    """The mails of a member, those that were sent lately included."""
-    found = db.collection(COLLECTION).find({"user_id": user_id})
-    return [Mail.from_document(document) async for document in found]
+async def list_of(user_id: str, *, email: str | None = None) -> list[Mail]:
+    """The mails of a member, those that were sent lately included.
+
+    Args:
+        user_id: the member.
+        email: theirs, to find what somebody had sent there as well.
+    """
+    found: list[Mail] = []
+    for condition in _whose(user_id, email):
+        documents = db.collection(COLLECTION).find(condition)
+        found += [Mail.from_document(each) async for each in documents]
+    return found
 
 
-async def delete_mails_of(user_id: str) -> None:
-    """Forgets all mails of a member who leaves; none is sent any more."""
-    await db.collection(COLLECTION).delete_many({"user_id": user_id})
+async def delete_mails_of(user_id: str, *, email: str | None) -> None:
+    """Forgets all mails of a member who leaves; none is sent any more.
+
+    Args:
+        user_id: the member.
+        email: theirs; None when nobody knows it any more.
+    """
+    for condition in _whose(user_id, email):
+        await db.collection(COLLECTION).delete_many(condition)
 
 
 async def find_due(now: datetime) -> list[Mail]:
@@ -142,6 +157,12 @@ async def postpone(mail: Mail, *, now: datetime) -> Mail | None:
 async def finish(mail: Mail, *, state: MailState, now: datetime) -> Mail | None:
     """Notes what became of a mail in the end; None when another one has it."""
     return await _change(mail, state=state, due_at=None, expires_at=now + _KEPT)
+
+
+def _whose(user_id: str, email: str | None) -> list[db.Document]:
+    """The conditions that a member's mails fulfil, one for each index."""
+    by_id: db.Document = {"user_id": user_id}
+    return [by_id] if email is None else [by_id, {"email": email}]
 
 
 async def _change(mail: Mail, **fields: Any) -> Mail | None:

@@ -66,13 +66,14 @@ BUDGETS: dict[Operation, int] = {
     # other logins are found and ended twice (4).
     ("PATCH", "/v1/users/me"): 22,
     # All that is kept is read, one query for each collection; the audit has
-    # two ends. That it was asked for is written down.
-    ("GET", "/v1/users/me/export"): 11,
+    # two ends, and mails are a member's or an e-mail's. That it was asked for
+    # is written down.
+    ("GET", "/v1/users/me/export"): 12,
     # The password is confirmed like a log-in's (7); the closing, the member,
     # the logins and the audit are one transaction (6); then each collection is
-    # looked through. A seat is given back as by its own endpoint (10), an own
-    # event cancelled likewise.
-    ("DELETE", "/v1/users/me"): 33,
+    # looked through, the mails by the e-mail as well. A seat is given back as
+    # by its own endpoint (10), an own event cancelled likewise.
+    ("DELETE", "/v1/users/me"): 34,
     ("GET", "/v1/users/{user_id}"): 2,
     # The member is read, read and replaced (3) together with the entry in the
     # audit, which says what was before (2); the logins are found and ended
@@ -279,6 +280,8 @@ _LOOKUPS: list[tuple[str, db.Document]] = [
     ("audit", {"at": {"$gt": datetime(2030, 1, 1, tzinfo=UTC)}}),
     ("logins", {"refresh_hash": "x"}),
     ("mails", {"key": "x"}),
+    ("mails", {"user_id": "x"}),
+    ("mails", {"email": "x"}),
     ("mails", {"revision": "x"}),
     ("mails", {"bulk": False, "due_at": _SOME_TIME}),
     ("one_time_tokens", {"hash": "x"}),

@@ -8,14 +8,16 @@ import pytest
 from pydantic import SecretStr
 
 from config import db
-from models.base import utc_now
-from models.closings import AccountClosure, OwnEvents
+from models.base import new_id, utc_now
+from models.closings import AccountClosure, Closing, OwnEvents
 from models.events import Event
 from models.feedback import FeedbackCreate
+from models.logins import Actor
 from models.mails import Mail, MailKind
 from models.users import Role
 from tests import factories
 from tests.factories import HOUR, PASSWORD, Member
+from tests.logged import logged
 from tests.problems import assert_problem
 from utils import closings, events, feedback, mails, rsvps
 from utils.collections import declared_indexes
@@ -34,12 +36,12 @@ async def close(
     return await client.request("DELETE", ME, json=body, auth=member)
 
 
-async def mentions(user_id: str) -> set[str]:
-    """The collections in which a member's id stands anywhere."""
+async def mentions(text: str) -> set[str]:
+    """The collections in which a text stands anywhere, such as an id."""
     found = set()
     for name in declared_indexes():
         async for document in db.collection(name).find():
-            if user_id in str(document):
+            if text in str(document).casefold():
                 found.add(name)
     return found
 
@@ -81,6 +83,39 @@ class TestClose:
         assert_problem(
             await client.get(f"/v1/users/{user_id}"), 404, "user-not-found"
         )
+
+    async def test_email_is_forgotten(self, client: Client) -> None:
+        body = factories.registration(email=f"Ada.{new_id()}@example.org")
+        assert (await client.post("/v1/users", json=body)).status_code == 201
+        form = {"username": body["email"], "password": PASSWORD}
+        tokens = (await client.post("/v1/auth/login", data=form)).json()
+        path = "/v1/auth/password-reset/request"
+        for email in (body["email"], body["email"].upper()):
+            response = await client.post(path, json={"email": email})
+            assert response.status_code == 202
+        email = body["email"].casefold()
+        assert await mentions(email) == {"users", "mails"}
+        response = await client.request(
+            "DELETE",
+            ME,
+            json={"current_password": PASSWORD},
+            headers={"Authorization": f"Bearer {tokens['access_token']}"},
+        )
+        assert response.status_code == 204
+        assert await mentions(email) == set()
+
+    async def test_others_images_wait_for_the_sweep(
+        self, client: Client
+    ) -> None:
+        member = await factories.member()
+        mine = await factories.image(member.actor)
+        other = await factories.image()
+        await db.collection("images").update_many(
+            {}, {"$set": {"due_at": utc_now() - HOUR}}
+        )
+        await close(client, member)
+        assert await db.find_by_id("images", mine.id) is None
+        assert await db.find_by_id("images", other.id) is not None
 
     async def test_logins_end(self, client: Client) -> None:
         member = await factories.member()
@@ -275,6 +310,37 @@ class TestCrash:
         assert await mentions(member.user.id) <= {"events", "audit"}
         assert await closings.resume_closings() == 0
 
+    async def test_one_that_fails_holds_up_no_other(
+        self, client: Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        members = [await factories.member() for _ in range(3)]
+        late = [await factories.event(member.actor) for member in members]
+        for member in members:
+            await db.collection("closings").insert_one(
+                Closing(id=member.user.id, heir_id=None).dict()
+            )
+        await _age_closings()
+        cancel = events.cancel
+
+        async def cancel_or_fail(event_id: str, *, actor: Actor) -> Event:
+            if event_id == late[0].id:
+                raise ValueError("unheard of")
+            return await cancel(event_id, actor=actor)
+
+        monkeypatch.setattr(events, "cancel", cancel_or_fail)
+        with logged("muster.closings") as log:
+            assert await closings.resume_closings() == 2
+        assert len(log) == 1 and "unheard of" in log[0]
+        assert members[0].user.id in log[0]
+        monkeypatch.undo()
+        assert await closings.resume_closings() == 1
+        for member in members:
+            assert_problem(
+                await client.get(f"/v1/users/{member.user.id}"),
+                404,
+                "user-not-found",
+            )
+
     async def test_request_on_its_way(self, client: Client) -> None:
         """What a request did after the logins ended goes as well."""
         member = await factories.member()
@@ -370,6 +436,27 @@ class TestExport:
         response = await client.get(f"{ME}/export", auth=member)
         assert other.user.id not in response.text
         assert response.json()["events"] == response.json()["rsvps"] == []
+
+    async def test_mails_to_the_address(self, client: Client) -> None:
+        member = await factories.member()
+        path = "/v1/auth/password-reset/request"
+        await client.post(path, json={"email": member.user.email})
+        response = await client.get(f"{ME}/export", auth=member)
+        (mail,) = response.json()["mails"]
+        assert mail["kind"] == "password-reset"
+
+    async def test_who_else_did_it_is_their_own(self, client: Client) -> None:
+        member, admin = await factories.member(), await factories.admin()
+        path = f"/v1/users/{member.user.id}"
+        await client.patch(path, json={"role": "admin"}, auth=admin)
+        response = await client.get(f"{ME}/export", auth=member)
+        assert admin.user.id not in response.text
+        entries = {e["action"]: e for e in response.json()["audit"]}
+        theirs, own = entries["member.changed"], entries["account.exported"]
+        assert theirs["target_id"] == own["actor_id"] == member.user.id
+        for field in ("actor_id", "address", "request_id"):
+            assert not theirs[field]
+            assert own[field]
 
     async def test_nobody(self, client: Client) -> None:
         refused = await client.get(f"{ME}/export")
