@@ -319,6 +319,45 @@ async def uninvite(event_id: str, *, user_id: str, actor: Actor) -> None:
     await transactions.run(work, turn=event_id)
 
 
+async def import_guests(event_id: str, new: Sequence[GuestImport]) -> int:
+    """Takes an event's guests over from elsewhere, on the operator's word.
+
+    They get the seats in their order, and the rest of them waits. The event
+    may be in any state, nobody is told, and a private one has invited them.
+    Nothing happens to an event that somebody has come to, so an import that
+    broke off is repeated.
+
+    Args:
+        event_id: the event.
+        new: some hundreds at most, each member once; they are sent in one
+            command.
+
+    Returns:
+        How many were taken over.
+
+    Raises:
+        EventNotFoundError: there is none.
+    """
+
+    async def work() -> int:
+        event = await events.load_event(event_id)
+        if event.arrivals > 0 or not new:
+            return 0
+        invited = await _take_invitations(event_id, {g.user_id for g in new})
+        going = min(event.capacity, len(new))
+        # First: of two imports, one begins again and finds the guests.
+        await events.count_guests(
+            event_id, going=going, waiting=len(new) - going, arrived=len(new)
+        )
+        await db.collection(COLLECTION).insert_many(
+            _imported(event, guest, order, guest.user_id in invited).dict()
+            for order, guest in enumerate(new, 1)
+        )
+        return len(new)
+
+    return await transactions.run(work, turn=event_id)
+
+
 async def note_check_in(
     rsvp: Rsvp, *, at: datetime | None, by: str | None, nonce: str | None
 ) -> bool:
