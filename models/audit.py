@@ -30,6 +30,7 @@ class AuditAction(StrEnum):
     EVENT_CHANGED = "event.changed"
     EVENT_DELETED = "event.deleted"
     EVENT_DENIED = "event.denied"
+    EVENT_HANDED_OVER = "event.handed-over"
     FEEDBACK_DELETED = "feedback.deleted"
     IMAGE_DELETED = "image.deleted"
     LOGIN_CREATED = "login.created"

@@ -150,7 +150,9 @@ async def _leave_own_events(closing: Closing) -> None:
         if heir_id is None:
             await _cancel(event)
         else:
-            await events.hand_over(event.id, heir_id=heir_id)
+            await events.hand_over(
+                event.id, leaver_id=closing.id, heir_id=heir_id
+            )
 
 
 async def _cancel(event: Event) -> None:

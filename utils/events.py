@@ -400,12 +400,29 @@ async def cancel(event_id: str, *, actor: Actor) -> Event:
     return await transactions.run(work, turn=event_id)
 
 
-async def hand_over(event_id: str, *, heir_id: str) -> None:
-    """Makes another member the organiser of an event, whatever its state."""
-    await db.collection(COLLECTION).update_one(
-        {"_id": event_id},
-        {"$set": {"creator_id": heir_id, "revision": new_id()}},
-    )
+async def hand_over(event_id: str, *, leaver_id: str, heir_id: str) -> None:
+    """Makes another member the organiser of an event, whatever its state.
+
+    Nothing happens to one that is not the leaver's any more: whoever has it
+    now keeps it.
+    """
+
+    async def work() -> None:
+        found = await db.find_by_id(COLLECTION, event_id, {"creator_id": 1})
+        if found is None or found["creator_id"] != leaver_id:
+            return
+        await db.collection(COLLECTION).update_one(
+            {"_id": event_id},
+            {"$set": {"creator_id": heir_id, "revision": new_id()}},
+        )
+        await audit.record(
+            AuditAction.EVENT_HANDED_OVER,
+            actor_id=leaver_id,
+            target_id=event_id,
+            heir=heir_id,
+        )
+
+    await transactions.run(work, turn=event_id)
 
 
 async def delete(event_id: str, *, actor: Actor) -> None:

@@ -189,6 +189,32 @@ class TestClose:
         (told,) = await mails.list_of(heir.user.id)
         assert told.kind is MailKind.EVENT_HANDED_OVER
 
+    async def test_handing_over_is_written_down(self, client: Client) -> None:
+        member, heir = await factories.member(), await factories.member()
+        event = await factories.event(member.actor)
+        await close(client, member, events="hand-over", heir_id=heir.user.id)
+        admin = await factories.admin()
+        page = await client.get(
+            "/v1/audit", params={"action": "event.handed-over"}, auth=admin
+        )
+        (entry,) = page.json()["items"]
+        assert entry["actor_id"] == member.user.id
+        assert entry["target_id"] == event.id
+        assert entry["facts"] == {"heir": heir.user.id}
+
+    async def test_what_the_heir_passed_on_stays(self) -> None:
+        """Another worker hands over by a list that it read before."""
+        member, heir = await factories.member(), await factories.member()
+        third = await factories.member()
+        event = await factories.event(member.actor)
+        for giver, taker in ((member, heir), (heir, third), (member, heir)):
+            await events.hand_over(
+                event.id, leaver_id=giver.user.id, heir_id=taker.user.id
+            )
+        now = await events.load_event(event.id)
+        assert now.creator_id == third.user.id
+        assert now.revision != event.revision
+
     async def test_ratings_stay(self, client: Client) -> None:
         member = await factories.member()
         other = await lived(member)

@@ -573,7 +573,9 @@ class TestImport:
         member, heir = await factories.member(), await factories.member()
         await _import(client, member, calendar_entry(UID="1"))
         event = await _only(client, member)
-        await events.hand_over(event["id"], heir_id=heir.user.id)
+        await events.hand_over(
+            event["id"], leaver_id=member.user.id, heir_id=heir.user.id
+        )
         changed = calendar_entry(UID="1", SUMMARY="Other")
         result = await _import(client, member, changed)
         assert "Another member" in result["problems"][0]["reason"]
