@@ -397,7 +397,7 @@ class EventRead(BaseModel):
     status: Status
     approval: Approval
     denial_reason: str | None = Field(
-        description="Why an admin denied it, if one did."
+        description="Why an admin denied it, if one did; null for guests."
     )
     seats_taken: int
     waitlisted: int

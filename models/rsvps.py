@@ -83,11 +83,19 @@ class RsvpRead(BaseModel):
 class OwnRsvp(BaseModel):
     """One of the caller's events."""
 
-    event: EventRead
+    event: EventRead = Field(
+        description="The event; why it was denied is said at its own address, "
+        "to its creator."
+    )
     status: RsvpStatus
     position: int | None
     created_at: datetime
     checked_in_at: datetime | None
+
+    @field_validator("event")
+    @classmethod
+    def _hide_reason(cls, event: EventRead) -> EventRead:
+        return event.model_copy(update={"denial_reason": None})
 
 
 class Guest(BaseModel):

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, status
+from fastapi import APIRouter, Body, Query, status
 
 from docs import events as docs
 from models.base import Page, PageQuery
@@ -73,7 +73,9 @@ async def list_event_queue(
     responses=member_problems(EventNotFoundError),
 )
 async def get_event(event_id: EventId, actor: MaybeUser) -> EventRead:
-    return EventRead.of(await rsvps.get_event(event_id, actor=actor))
+    return events.show(
+        await rsvps.get_event(event_id, actor=actor), actor=actor
+    )
 
 
 @router.patch(
@@ -141,7 +143,10 @@ async def approve_event(event_id: EventId, actor: AdminUser) -> EventRead:
     ),
 )
 async def deny_event(
-    event_id: EventId, actor: AdminUser, body: EventDenial | None = None
+    event_id: EventId,
+    actor: AdminUser,
+    body: Annotated[EventDenial, Body(default_factory=EventDenial)],
 ) -> EventRead:
-    reason = None if body is None else body.reason
-    return EventRead.of(await events.deny(event_id, reason=reason, actor=actor))
+    return EventRead.of(
+        await events.deny(event_id, reason=body.reason, actor=actor)
+    )

@@ -7,7 +7,7 @@ images, mails, paging.
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import suppress
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from config import db, transactions
@@ -77,6 +77,12 @@ _IMPORTED_FIELDS: Final = {
     "online_url",
     "links",
 }
+# Changes of so long are told in one mail, at its end.
+_GATHERED_SECONDS: Final = 5 * 60
+# Longer than a change takes that began before that end.
+_SETTLED: Final = timedelta(seconds=30)
+# So long before an event starts, its changes are told at once.
+_HASTE: Final = timedelta(hours=1)
 _OVER: Final = "an event that is over can't be published"
 
 
@@ -131,9 +137,15 @@ def is_open_to(event: Event, *, actor: Actor | None) -> bool:
     """Whether the caller may see an event without being invited to it."""
     if event.public and event.approval is Approval.APPROVED:
         return True
-    return actor is not None and (
-        actor.is_admin or actor.user_id == event.creator_id
-    )
+    return _may_edit(event, actor)
+
+
+def show(event: Event, *, actor: Actor | None) -> EventRead:
+    """What an event looks like to somebody who may see it."""
+    shown = EventRead.of(event)
+    if not _may_edit(event, actor):
+        shown.denial_reason = None
+    return shown
 
 
 async def access_event_for_edit(event_id: str, *, actor: Actor) -> Event:
@@ -145,7 +157,7 @@ async def access_event_for_edit(event_id: str, *, actor: Actor) -> Event:
         EventClosedError: it is cancelled or past.
     """
     event = await get_event(event_id, actor=actor)
-    if not (actor.is_admin or event.creator_id == actor.user_id):
+    if not _may_edit(event, actor):
         raise ForbiddenError(
             "Only its creator or an admin may change an event."
         )
@@ -376,7 +388,7 @@ async def update_event(
         # An admin may have given it others, which stay.
         await _claim_images(set(event.image_ids) - set(before.image_ids), actor)
         if event.sequence > before.sequence:
-            await _tell_guests(MailKind.EVENT_CHANGED, event)
+            await _tell_of_change(before, event)
         await _record_if_strange(AuditAction.EVENT_CHANGED, event, actor)
         return event
 
@@ -393,7 +405,7 @@ async def cancel(event_id: str, *, actor: Actor) -> Event:
 
     async def work() -> Event:
         _, event = await _change(event_id, _cancelled, actor=actor)
-        await _tell_guests(MailKind.EVENT_CANCELLED, event)
+        await _tell_of_cancellation(event)
         await _record_if_strange(AuditAction.EVENT_CANCELLED, event, actor)
         return event
 
@@ -566,16 +578,36 @@ async def _decide(
     return await transactions.run(work, turn=event_id)
 
 
-async def _tell_guests(kind: MailKind, event: Event) -> None:
+async def _tell_of_cancellation(event: Event) -> None:
+    kind = MailKind.EVENT_CANCELLED
+    await _tell_guests(event, kind, key=event.revision, due_at=utc_now())
+
+
+async def _tell_of_change(before: Event, event: Event) -> None:
+    """Has one mail sent for all changes of some minutes: it says the last."""
+    now = utc_now()
+    window = int(now.timestamp()) // _GATHERED_SECONDS
+    end = datetime.fromtimestamp((window + 1) * _GATHERED_SECONDS, UTC)
+    key, due_at = f"{event.id}:{window}", end + _SETTLED
+    if min(before.starts_at, event.starts_at) <= due_at + _HASTE:
+        # Who is on the way there can't wait.
+        key, due_at = event.revision, now
+    await _tell_guests(event, MailKind.EVENT_CHANGED, key=key, due_at=due_at)
+
+
+async def _tell_guests(
+    event: Event, kind: MailKind, *, key: str, due_at: datetime
+) -> None:
     if event.seats_taken + event.waitlisted == 0:
         return
     await mails.queue(
         Mail(
-            key=f"{kind}:{event.revision}",
+            key=f"{kind}:{key}",
             kind=kind,
             guests_of=event.id,
             event_id=event.id,
             facts={"title": event.title},
+            due_at=due_at,
         )
     )
 
@@ -600,9 +632,9 @@ async def _replace_all(changes: Sequence[tuple[Event, Event]]) -> None:
     await db.replace_all(COLLECTION, await asyncio.to_thread(replacements))
     for before, after in changes:
         if after.cancelled_at is not None:
-            await _tell_guests(MailKind.EVENT_CANCELLED, after)
+            await _tell_of_cancellation(after)
         elif after.sequence > before.sequence:
-            await _tell_guests(MailKind.EVENT_CHANGED, after)
+            await _tell_of_change(before, after)
 
 
 def _reimported(
@@ -627,6 +659,12 @@ def _owner(filters: EventFilters, actor: Actor | None) -> str | None:
     if actor is None:
         raise NotAuthenticatedError("Log in to list your own events.")
     return actor.user_id
+
+
+def _may_edit(event: Event, actor: Actor | None) -> bool:
+    return actor is not None and (
+        actor.is_admin or actor.user_id == event.creator_id
+    )
 
 
 def _require_open(event: Event) -> None:

@@ -9,13 +9,13 @@ import pytest
 
 from config import db
 from config.main import settings
-from models.base import new_id
+from models.base import new_id, utc_now
 from models.users import Role
 from tests import factories
 from tests.commands import counted
 from tests.factories import HOUR
 from tests.problems import assert_problem
-from utils import events
+from utils import events, rsvps
 
 Client = httpx.AsyncClient
 
@@ -456,6 +456,98 @@ class TestUpdate:
         response = await client.patch(path, json={"title": "x"}, auth=creator)
         assert response.json()["approval"] == "pending"
         assert response.json()["denial_reason"] is None
+
+
+class TestDenialReason:
+    async def test_is_not_for_guests(self, client: Client) -> None:
+        creator, admin = await factories.member(), await factories.admin()
+        guest = await factories.member()
+        event = await factories.event(by=creator.actor, public=False)
+        await rsvps.invite(event.id, user_id=guest.user.id, actor=creator.actor)
+        path = f"/v1/events/{event.id}"
+        await client.patch(path, json={"public": True}, auth=creator)
+        await client.post(f"{path}/deny", json={"reason": "No."}, auth=admin)
+        shown = {}
+        for member in (creator, admin, guest):
+            response = await client.get(path, auth=member)
+            shown[member.user.id] = response.json()["denial_reason"]
+        assert shown == {
+            creator.user.id: "No.", admin.user.id: "No.", guest.user.id: None
+        }  # fmt: skip
+        page = (await client.get("/v1/users/me/rsvps", auth=guest)).json()
+        (own,) = page["items"]
+        assert own["event"]["approval"] == "denied"
+        assert own["event"]["denial_reason"] is None
+
+
+class TestTellGuests:
+    """Of changes, one mail when the minutes are over in which they came."""
+
+    @pytest.fixture(autouse=True)
+    def _at_noon(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(events, "utc_now", lambda: self.now)
+
+    now = (utc_now() + timedelta(days=1)).replace(
+        hour=12, minute=1, second=0, microsecond=0
+    )
+
+    async def _change(
+        self, client: Client, starts_in: timedelta
+    ) -> list[dict[str, Any]]:
+        """The mails to the guests of an event whose link changes thrice."""
+        creator = await factories.admin()
+        event = await factories.event(
+            by=creator.actor,
+            starts_at=self.now + starts_in,
+            ends_at=self.now + starts_in + HOUR,
+        )
+        await events.count_guests(event.id, going=1)
+        path = f"/v1/events/{event.id}"
+        for link in ("a", "b", "c"):
+            body = {"online_url": f"https://example.org/{link}"}
+            response = await client.patch(path, json=body, auth=creator)
+            assert response.status_code == 200, response.text
+        await client.post(f"{path}/cancel", auth=creator)
+        mails = db.get_client()[settings.mongo_db_name]["mails"]
+        return await mails.find({"guests_of": event.id}).to_list()
+
+    async def test_once(self, client: Client) -> None:
+        queued = await self._change(client, timedelta(days=1))
+        due = {mail["kind"]: mail["due_at"] for mail in queued}
+        assert len(queued) == 2
+        assert due["event-cancelled"] == self.now
+        assert HOUR / 15 <= due["event-changed"] - self.now < HOUR / 12
+
+    async def test_soon(self, client: Client) -> None:
+        """Who is on the way hears of each, at once."""
+        queued = await self._change(client, HOUR)
+        assert len(queued) == 4
+        assert {mail["due_at"] for mail in queued} == {self.now}
+
+    async def test_soon_but_put_off(self, client: Client) -> None:
+        creator = await factories.admin()
+        event = await factories.event(
+            by=creator.actor, starts_at=self.now + HOUR / 2
+        )
+        await events.count_guests(event.id, going=1)
+        later = str(event.starts_at + HOUR * 24)
+        body = {"starts_at": later, "ends_at": str(event.ends_at + HOUR * 48)}
+        response = await client.patch(
+            f"/v1/events/{event.id}", json=body, auth=creator
+        )
+        assert response.status_code == 200, response.text
+        mails = db.get_client()[settings.mongo_db_name]["mails"]
+        (mail,) = await mails.find({"guests_of": event.id}).to_list()
+        assert mail["due_at"] == self.now
+
+    async def test_later_ones_again(
+        self, client: Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        times = (self.now + n * HOUR / 6 for n in range(1000))
+        monkeypatch.setattr(events, "utc_now", lambda: next(times))
+        queued = await self._change(client, timedelta(days=30))
+        kinds = [mail["kind"] for mail in queued]
+        assert kinds.count("event-changed") == 3
 
 
 class TestCancel:

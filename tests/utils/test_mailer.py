@@ -521,7 +521,9 @@ class TestDecisions:
         await organising.update_event(
             event.id, change, actor=organiser.actor, if_match=()
         )
-        (message,) = await collect(tmp_path)
+        (message,) = await collect(
+            tmp_path, clock=lambda: utc_now() + timedelta(minutes=6)
+        )
         assert message["Subject"] == "“After” has changed"
         assert "https://example.org" in text_of(message)
         await events.cancel(event.id, actor=organiser.actor)
