@@ -32,13 +32,19 @@ _REFRESHED_EVERY: Final = timedelta(hours=1)
 _SECOND: Final = timedelta(seconds=1)
 # A few events take no longer than the way to a thread.
 _FEW: Final = 10
+# Of more events, programs get the beginning of each description.
+_MANY: Final = 100
+_BEGINNING: Final = 1000
 
 _READER: Final = "utils.calendar_reader"
 _ROOT: Final = Path(__file__).parents[1]
 # It ends by itself after 8 s of processor time: this is for a busy machine.
 _PATIENCE_SECONDS: Final = 60
-# More files at once than cores only make each of them slower.
-_AT_ONCE: Final = asyncio.Semaphore(2)
+# Of each worker; a reader may take 256 MiB.
+_READERS: Final = asyncio.Semaphore(1)
+# A thread that writes holds the others up now and then, two of them half
+# of the time.
+_WRITERS: Final = asyncio.Semaphore(1)
 _MOST_PROBLEMS: Final = 100
 
 _UNTITLED: Final = "Untitled"
@@ -67,6 +73,8 @@ async def write(
 ) -> bytes:
     """The iCalendar text of `events`, the same for the same events.
 
+    Descriptions are cut to 1000 characters where there are over 100 events.
+
     Args:
         events: the events.
         name: what the calendar is called; empty for none.
@@ -74,7 +82,8 @@ async def write(
     """
     if len(events) <= _FEW:
         return _write(events, name, tentative)
-    return await asyncio.to_thread(_write, events, name, tentative)
+    async with _WRITERS:
+        return await asyncio.to_thread(_write, events, name, tentative)
 
 
 async def read(body: bytes, *, now: datetime) -> CalendarFile:
@@ -86,7 +95,7 @@ async def read(body: bytes, *, now: datetime) -> CalendarFile:
     Raises:
         InvalidRequestError: it is no calendar, or takes too long to read.
     """
-    async with _AT_ONCE:
+    async with _READERS:
         return await asyncio.to_thread(_read, body, now)
 
 
@@ -103,13 +112,15 @@ def _write(
             "refresh-interval", _REFRESHED_EVERY, {"value": "DURATION"}
         )
         calendar.add("x-published-ttl", icalendar.vDuration(_REFRESHED_EVERY))
+    length = _BEGINNING if len(events) > _MANY else _DESCRIPTION_LENGTH
     for event in events:
-        calendar.add_component(_component(event, event.id in tentative))
+        component = _component(event, event.id in tentative, length)
+        calendar.add_component(component)
     text: bytes = calendar.to_ical()
     return text
 
 
-def _component(event: Event, tentative: bool) -> icalendar.Event:
+def _component(event: Event, tentative: bool, length: int) -> icalendar.Event:
     component = icalendar.Event()
     component.add("uid", f"{event.id}@{NAME.lower()}")
     # Without a METHOD this is when the event was last revised.
@@ -122,7 +133,8 @@ def _component(event: Event, tentative: bool) -> icalendar.Event:
     component.add("dtstart", event.starts_at)
     component.add("dtend", _end(event))
     if event.description:
-        component.add("description", _Text(_lines(event.description)))
+        description = _cut(_lines(event.description), length)
+        component.add("description", _Text(description))
     if event.location is not None:
         place = event.location
         component.add("location", _Text(_one_line(place.title)))

@@ -38,7 +38,7 @@ MOST_DATES: Final = 1000
 _SECONDS_OF_ONE: Final = 1.0
 _SECONDS: Final = 5.0
 _LAST_SECONDS: Final = 8
-_MEMORY_BYTES: Final = 1024**3
+_MEMORY_BYTES: Final = 256 * 1024**2
 
 # Nothing that is kept is longer.
 _LONGEST: Final = 12_000

@@ -1,5 +1,6 @@
 """Calendar files: what is written is what is read, whatever stands there."""
 
+import asyncio
 import re
 import time
 from collections.abc import Callable
@@ -211,6 +212,34 @@ class TestWrite:
         text = await calendar_files.write([event], name="")
         assert len(icalendar.Calendar.from_ical(text).events) == 1
         assert text.count(b"\r\nBEGIN:VEVENT\r\n") == 1
+
+    @pytest.mark.parametrize(("number", "length"), [(100, 10_000), (101, 1000)])
+    async def test_descriptions_of_many(self, number: int, length: int) -> None:
+        events = [_event(description="x" * 10_000)] * number
+        text = await calendar_files.write(events, name="")
+        described = icalendar.Calendar.from_ical(text).events[-1]["DESCRIPTION"]
+        assert len(described) == length
+        assert described.endswith("…") == (length == 1000)
+
+    async def test_one_thread_at_a_time(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        write, inside, most = calendar_files._write, 0, 0
+
+        def watched(*arguments: Any) -> bytes:
+            nonlocal inside, most
+            inside += 1
+            most = max(most, inside)
+            text = write(*arguments)
+            inside -= 1
+            return text
+
+        monkeypatch.setattr(calendar_files, "_write", watched)
+        events = [_event() for _ in range(100)]
+        texts = await asyncio.gather(
+            *(calendar_files.write(events, name="") for _ in range(4))
+        )
+        assert (most, len(set(texts))) == (1, 1)
 
     async def test_head(self) -> None:
         text = await calendar_files.write([], name="Muster events")
@@ -804,6 +833,18 @@ def _another(
 
 class TestReader:
     """The program that reads, when it fails."""
+
+    async def test_takes_little_memory(
+        self, another: Callable[[str], None]
+    ) -> None:
+        """Four workers read a file each on a small machine."""
+        another(
+            "from utils import calendar_reader as reader\n"
+            "reader.read = lambda *_, **__: bytes(256 * 1024**2)\n"
+            "reader.main()"
+        )
+        with pytest.raises(RuntimeError, match="MemoryError"):
+            await _read(calendar_entry())
 
     async def test_killed_at_its_limits(
         self, another: Callable[[str], None]
