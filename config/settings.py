@@ -180,6 +180,11 @@ class Settings(BaseSettings):
         description="Where the community's own pages are, which mail links "
         "to; unset, a mail shows its token and the call to make.",
     )
+    public_url: str | None = Field(
+        None,
+        description="Where clients reach Muster, which addresses in answers "
+        "begin with; unset, they begin with what the request was sent to.",
+    )
 
     @property
     def smtp_server(self) -> SmtpServer | None:
@@ -230,18 +235,18 @@ class Settings(BaseSettings):
         _one_address(self.mail_from)
         return self
 
-    @field_validator("frontend_url")
+    @field_validator("frontend_url", "public_url")
     @classmethod
-    def _check_frontend_url(cls, url: str | None) -> str | None:
+    def _check_site(cls, url: str | None) -> str | None:
         if url is None:
             return None
         try:
             parts = urlsplit(url)
         except ValueError:
-            raise ValueError(_FRONTEND_HINT) from None
+            raise ValueError(_SITE_HINT) from None
         fits = parts.scheme in ("http", "https") and parts.netloc
         if not fits or parts.query or parts.fragment or len(url.split()) != 1:
-            raise ValueError(_FRONTEND_HINT)
+            raise ValueError(_SITE_HINT)
         return url.rstrip("/")
 
     @model_validator(mode="after")
@@ -274,7 +279,7 @@ class Settings(BaseSettings):
         return _kept_secret(self.data_dir / "jwt_secret_key")
 
 
-_FRONTEND_HINT = (
+_SITE_HINT = (
     "it must be the address of a site, such as https://community.example.org"
 )
 

@@ -4,7 +4,9 @@ from typing import Annotated, Final
 from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Query, Request, Response, status
+from starlette.datastructures import URL
 
+from config.main import settings
 from docs import calendars as docs
 from models.calendars import ImportResult, OwnCalendar
 from models.events import EventFilters
@@ -123,9 +125,7 @@ async def get_own_calendar(
 async def open_own_calendar(
     request: Request, actor: CurrentUser
 ) -> OwnCalendar:
-    token = await calendars.open_own(actor)
-    url = request.url_for("get_own_calendar").include_query_params(token=token)
-    return OwnCalendar(url=str(url), token=token)
+    return _own_calendar(request, await calendars.open_own(actor))
 
 
 @router.delete(
@@ -136,6 +136,15 @@ async def open_own_calendar(
 )
 async def revoke_own_calendar(actor: CurrentUser) -> None:
     await calendars.revoke_own(actor)
+
+
+def _own_calendar(request: Request, token: str) -> OwnCalendar:
+    path = request.app.url_path_for("get_own_calendar")
+    # Whoever sends a request chooses its Host.
+    url = path.make_absolute_url(settings.public_url or request.base_url)
+    return OwnCalendar(
+        url=str(URL(str(url)).include_query_params(token=token)), token=token
+    )
 
 
 def _named(title: str) -> dict[str, str]:

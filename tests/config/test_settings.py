@@ -80,6 +80,9 @@ def test_dot_env_and_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"FRONTEND_URL": "https://example.org/#/"}, "FRONTEND_URL"),
         ({"FRONTEND_URL": "https://example.org/ x"}, "FRONTEND_URL"),
         ({"FRONTEND_URL": "javascript:alert(1)"}, "FRONTEND_URL"),
+        ({"PUBLIC_URL": "muster.example.org"}, "PUBLIC_URL"),
+        ({"PUBLIC_URL": "ftp://muster.example.org"}, "PUBLIC_URL"),
+        ({"PUBLIC_URL": "https://muster.example.org/?x=1"}, "PUBLIC_URL"),
         ({"ENVIRONMENT": "production", "JWT_SECRET_KEY": LONG}, "MONGO_DB_URI"),
         ({"ENVIRONMENT": "staging"}, "JWT_SECRET_KEY"),
         (
@@ -149,6 +152,12 @@ def test_mail_sender_and_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = load_settings()
     assert settings.mail_sender.addr_spec == "hello@example.org"
     assert settings.frontend_url == "https://example.org/app"
+
+
+def test_public_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_settings().public_url is None
+    monkeypatch.setenv("PUBLIC_URL", "https://example.org/muster/")
+    assert load_settings().public_url == "https://example.org/muster"
 
 
 def test_damaged_development_key() -> None:

@@ -345,6 +345,20 @@ class TestOwn:
         stored = db.get_client()[settings.mongo_db_name]["users"]
         assert opened["token"] not in str(await stored.find_one())
 
+    async def test_public_address(
+        self, client: Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Whatever Host the request names."""
+        site = "https://example.org/muster"
+        changed = settings.model_copy(update={"public_url": site})
+        monkeypatch.setattr("routes.calendars.settings", changed)
+        member = await factories.member()
+        response = await client.post(
+            OWN, auth=member, headers={"Host": "evil.example"}
+        )
+        opened = response.json()
+        assert opened["url"] == f"{site}{FEED}?token={opened['token']}"
+
     async def test_a_new_one_kills_the_old(self, client: Client) -> None:
         member = await factories.member()
         first = await self._open(client, member)
