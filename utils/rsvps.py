@@ -14,6 +14,7 @@ nothing to repair. The event is written last, to be locked for one round trip.
 
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 from config import db, transactions
@@ -190,14 +191,13 @@ async def join(event_id: str, *, actor: Actor) -> RsvpRead:
         EventNotFoundError: there is none, or it is not open to the caller.
         EventClosedError: it is cancelled or past.
     """
-    try:
-        return await transactions.run(
-            lambda: _arrive(event_id, actor, None), turn=event_id
-        )
-    except db.DuplicateKeyError:
-        return await transactions.run(
-            lambda: _come_again(event_id, actor), turn=event_id
-        )
+    work = partial(_arrive, event_id, actor)
+    while True:
+        try:
+            return await transactions.run(work, turn=event_id)
+        except db.DuplicateKeyError:
+            # The caller has a place, or had one a moment ago.
+            work = partial(_come_again, event_id, actor)
 
 
 async def leave(event_id: str, *, actor: Actor) -> RsvpRead:
@@ -401,7 +401,9 @@ _MOST_INVITATIONS: Final = 200
 _COUNTED: Final = [RsvpStatus.GOING, RsvpStatus.WAITLISTED]
 
 
-async def _arrive(event_id: str, actor: Actor, known: Rsvp | None) -> RsvpRead:
+async def _arrive(
+    event_id: str, actor: Actor, known: Rsvp | None = None
+) -> RsvpRead:
     """Gives the caller, or the invitation that is `known`, a place."""
     event = await events.load_event(event_id)
     await _require_sight(event, actor)
