@@ -6,6 +6,8 @@ Owns no collection. May call: rsvps, tickets, users.
 import asyncio
 from collections.abc import Mapping
 
+from config import transactions
+from models.audit import AuditAction
 from models.base import utc_now
 from models.events import Event, Status
 from models.exceptions import (
@@ -83,7 +85,7 @@ async def check_in(event_id: str, scan: Scan, *, actor: Actor) -> CheckInRead:
     """
     event = await rsvps.access_event_as_organiser(event_id, actor=actor)
     _require_not_cancelled(event)
-    rsvp = await _let_in(event_id, scan, actor)
+    rsvp = await _let_in(event, scan, actor)
     names = await users.find_names([rsvp.user_id])
     return CheckInRead(
         event_id=event_id,
@@ -104,7 +106,7 @@ async def check_in_all(
     """
     event = await rsvps.access_event_as_organiser(event_id, actor=actor)
     _require_not_cancelled(event)
-    tried = [(scan, await _try(event_id, scan, actor)) for scan in scans]
+    tried = [(scan, await _try(event, scan, actor)) for scan in scans]
     names = await users.find_names(
         {rsvp.user_id for _, rsvp in tried if isinstance(rsvp, Rsvp)}
     )
@@ -121,13 +123,20 @@ async def undo_check_in(event_id: str, *, user_id: str, actor: Actor) -> None:
         ForbiddenError: the caller neither created it nor is an admin.
         RsvpNotFoundError: the member has no seat.
     """
-    await rsvps.access_event_as_organiser(event_id, actor=actor)
-    while True:
-        rsvp = await _seat_of(event_id, user_id)
-        # The nonce stays: a batch that is sent again must not redo it.
-        nonce = rsvp.check_in_nonce
-        if await rsvps.note_check_in(rsvp, at=None, by=None, nonce=nonce):
-            return
+    event = await rsvps.access_event_as_organiser(event_id, actor=actor)
+
+    async def work() -> None:
+        while True:
+            rsvp = await _seat_of(event_id, user_id)
+            # The nonce stays: a batch that is sent again must not redo it.
+            nonce = rsvp.check_in_nonce
+            if await rsvps.note_check_in(rsvp, at=None, by=None, nonce=nonce):
+                break
+        await rsvps.record_if_strange(
+            AuditAction.GUEST_CHECKED_OUT, event, user_id=user_id, actor=actor
+        )
+
+    await transactions.run(work)
 
 
 async def count_at_door(event_id: str, *, actor: Actor) -> DoorCounts:
@@ -147,7 +156,25 @@ async def count_at_door(event_id: str, *, actor: Actor) -> DoorCounts:
     )
 
 
-async def _let_in(event_id: str, scan: Scan, actor: Actor) -> Rsvp:
+async def _let_in(event: Event, scan: Scan, actor: Actor) -> Rsvp:
+    """Lets a guest in; what an admin does at another's door is written down."""
+    if actor.user_id == event.creator_id:
+        return await _check_in(event.id, scan, actor)
+
+    async def work() -> Rsvp:
+        rsvp = await _check_in(event.id, scan, actor)
+        await rsvps.record_if_strange(
+            AuditAction.GUEST_CHECKED_IN,
+            event,
+            user_id=rsvp.user_id,
+            actor=actor,
+        )
+        return rsvp
+
+    return await transactions.run(work)
+
+
+async def _check_in(event_id: str, scan: Scan, actor: Actor) -> Rsvp:
     """The guest's place, with the check-in.
 
     Of two scanners that see one ticket at the same moment, one meets the
@@ -196,9 +223,9 @@ def _require_not_cancelled(event: Event) -> None:
         raise EventClosedError(event.id, status)
 
 
-async def _try(event_id: str, scan: Scan, actor: Actor) -> Rsvp | MusterError:
+async def _try(event: Event, scan: Scan, actor: Actor) -> Rsvp | MusterError:
     try:
-        return await _let_in(event_id, scan, actor)
+        return await _let_in(event, scan, actor)
     except MusterError as error:
         return error
 

@@ -1,7 +1,7 @@
 """RSVPs: invite, take a seat or wait for one, leave; who comes.
 
-Owns: `rsvps`. Indexes: see INDEXES. May call: attempts, events, guest_lists,
-mails, paging, users.
+Owns: `rsvps`. Indexes: see INDEXES. May call: attempts, audit, events,
+guest_lists, mails, paging, users.
 
 Seats hold because every change of who goes or waits is one transaction with
 the change of the event's own counters: two that race for the last seat write
@@ -18,6 +18,7 @@ from functools import partial
 from typing import Final
 
 from config import db, transactions
+from models.audit import AuditAction
 from models.base import Page, PageQuery, new_id, utc_now
 from models.events import Event, EventRead, Status
 from models.exceptions import (
@@ -38,7 +39,7 @@ from models.rsvps import (
     RsvpRead,
     RsvpStatus,
 )
-from utils import attempts, events, guest_lists, mails, paging, users
+from utils import attempts, audit, events, guest_lists, mails, paging, users
 
 COLLECTION: Final = "rsvps"
 INDEXES: Final = [
@@ -289,6 +290,11 @@ async def invite(event_id: str, *, user_id: str, actor: Actor) -> Guest:
             await events.count_guests(event_id)
         elif not rsvp.invited:
             await _set_invited(rsvp, True)
+        else:
+            return rsvp
+        await record_if_strange(
+            AuditAction.GUEST_INVITED, event, user_id=user_id, actor=actor
+        )
         return rsvp
 
     try:
@@ -307,14 +313,17 @@ async def uninvite(event_id: str, *, user_id: str, actor: Actor) -> None:
     """
 
     async def work() -> None:
-        await access_event_as_organiser(event_id, actor=actor)
+        event = await access_event_as_organiser(event_id, actor=actor)
         rsvp = await find_rsvp(event_id, user_id=user_id)
-        if rsvp is None:
+        if rsvp is None or not rsvp.invited:
             return
         if rsvp.status is RsvpStatus.INVITED:
             await _forget(rsvp)
-        elif rsvp.invited:
+        else:
             await _set_invited(rsvp, False)
+        await record_if_strange(
+            AuditAction.GUEST_UNINVITED, event, user_id=user_id, actor=actor
+        )
 
     await transactions.run(work, turn=event_id)
 
@@ -356,6 +365,22 @@ async def import_guests(event_id: str, new: Sequence[GuestImport]) -> int:
         return len(new)
 
     return await transactions.run(work, turn=event_id)
+
+
+async def record_if_strange(
+    action: AuditAction, event: Event, *, user_id: str, actor: Actor
+) -> None:
+    """Writes down what an admin does to a guest of somebody else's event.
+
+    Part of the transaction in which it is done.
+    """
+    if actor.user_id != event.creator_id:
+        await audit.record(
+            action,
+            actor_id=actor.user_id,
+            target_id=user_id,
+            event_id=event.id,
+        )
 
 
 async def note_check_in(

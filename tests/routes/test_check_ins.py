@@ -401,3 +401,33 @@ class TestWhoMay:
         assert counts.status_code == 200
         response = await scan(client, own, creator, ticket="x")
         assert_problem(response, 422, "forged-ticket")
+
+
+class TestAudit:
+    async def test_at_somebody_elses_door(self, client: Client) -> None:
+        """What an admin does there is written down; their own is their own."""
+        creator, admin = await factories.member(), await factories.admin()
+        guest = await factories.member()
+        event = await factories.event(creator.actor, public=False)
+        url = path(event, f"invitations/{guest.user.id}")
+        for by in (creator, admin):
+            await client.put(url, auth=by)
+            await client.delete(url, auth=by)
+        await client.put(url, auth=creator)
+        await rsvps.join(event.id, actor=guest.actor)
+        for by in (creator, admin):
+            await scan(client, event, by, user_id=guest.user.id)
+            door = path(event, f"check-in/{guest.user.id}")
+            assert (await client.delete(door, auth=by)).status_code == 204
+        page = await client.get(
+            "/v1/audit", params={"target": guest.user.id}, auth=admin
+        )
+        found = [e for e in page.json()["items"] if "guest." in e["action"]]
+        assert [entry["action"] for entry in reversed(found)] == [
+            "guest.invited",
+            "guest.uninvited",
+            "guest.checked-in",
+            "guest.checked-out",
+        ]
+        assert {e["actor_id"] for e in found} == {admin.user.id}
+        assert {e["facts"]["event_id"] for e in found} == {event.id}
