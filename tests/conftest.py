@@ -67,7 +67,10 @@ async def _services() -> AsyncIterator[None]:
     """The app's own lifespan, once a process; its database goes at the end."""
     from app import app
     from config.lifespan import lifespan
+    from config.main import settings
 
+    # Read before `pytest_configure`, they name a database that others use too.
+    assert settings.mongo_db_name == os.environ["MONGO_DB_NAME"]
     # Tests do the chores themselves: those of a worker come at any time.
     app.state.chores = ()
     async with lifespan(app):
