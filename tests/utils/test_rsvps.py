@@ -190,3 +190,17 @@ class TestImportGuests:
         assert now.seats_taken == len(going) == min(5, 3 + taken)
         assert now.waitlisted == len(everybody) - len(going)
         assert now.arrivals == 3 + taken
+
+    @pytest.mark.usefixtures("turns")
+    async def test_race_with_an_invitation(self) -> None:
+        """Whoever is first, the guest has one place and stays invited."""
+        host, guest = await factories.admin(), await factories.member()
+        event, crowd = await factories.event(host.actor), _crowd(3)
+        crowd[1].user_id = guest.user.id
+        taken, _ = await asyncio.gather(
+            rsvps.import_guests(event.id, crowd),
+            rsvps.invite(event.id, user_id=guest.user.id, actor=host.actor),
+        )
+        assert taken == 3
+        _, place, _ = await _check(event, crowd)
+        assert place.invited
