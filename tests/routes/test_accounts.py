@@ -202,6 +202,7 @@ class TestClose:
         assert entry["target_id"] == event.id
         assert entry["facts"] == {"heir": heir.user.id}
 
+    @pytest.mark.usefixtures("database")
     async def test_what_the_heir_passed_on_stays(self) -> None:
         """Another worker hands over by a list that it read before."""
         member, heir = await factories.member(), await factories.member()

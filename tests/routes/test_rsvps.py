@@ -652,6 +652,7 @@ class TestDeleted:
         assert own.json()["items"] == []
         assert await rsvps.list_of(guest.user.id) == []
 
+    @pytest.mark.usefixtures("database")
     async def test_joining_meanwhile(self) -> None:
         """Whoever joins an event that is being deleted leaves no trace."""
         admin = factories.actor(Role.ADMIN)
