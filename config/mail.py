@@ -18,7 +18,8 @@ from typing import Final, Protocol
 import aiosmtplib
 from aiosmtplib import SMTPException, SMTPResponseException
 
-from config.settings import Settings, SmtpServer
+from config.setting_values import SmtpServer
+from config.settings import Settings
 
 # Of one answer of the server; the one to the whole text may take longer, as
 # giving up then leaves open whether it has the mail.

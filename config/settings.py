@@ -5,14 +5,11 @@ import secrets
 import sys
 import tempfile
 from contextlib import suppress
-from dataclasses import dataclass, field
 from email.headerregistry import Address
-from email.message import EmailMessage
-from email.policy import SMTP
 from enum import StrEnum
 from pathlib import Path
 from typing import Self
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from pydantic import (
     Field,
@@ -22,6 +19,14 @@ from pydantic import (
     model_validator,
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from config.setting_values import (
+    Rate,
+    SmtpServer,
+    one_address,
+    parts_of,
+    require_origin,
+)
 
 JWT_SECRET_BYTES = 32
 
@@ -50,58 +55,18 @@ class DocsAccess(StrEnum):
     OFF = "off"
 
 
-@dataclass(frozen=True, slots=True)
-class SmtpServer:
-    """Where mail is handed over.
+class LogFormat(StrEnum):
+    """How a line of the log looks."""
 
-    Attributes:
-        host: its name or address.
-        port: its TCP port.
-        tls: whether the connection begins encrypted; else STARTTLS is used
-            where it is offered.
-        username: whom to log in as; None for a server that asks nobody.
-        password: of that user.
-    """
-
-    host: str
-    port: int
-    tls: bool
-    username: str | None = None
-    password: str | None = field(default=None, repr=False)
-
-    @classmethod
-    def parse(cls, url: str) -> Self:
-        """Reads `smtp://[user:password@]host[:port]`, or `smtps://…`.
-
-        Raises:
-            ValueError: it is none; the message never holds the password.
-        """
-        try:
-            parts = urlsplit(url)
-            host, port = parts.hostname, parts.port
-        except ValueError:
-            raise ValueError(_SMTP_HINT) from None
-        more = parts.path.strip("/") or parts.query or parts.fragment
-        if parts.scheme not in _SMTP_PORTS or not host or port == 0 or more:
-            raise ValueError(_SMTP_HINT)
-        username, password = parts.username, parts.password
-        if (username is None) != (password is None):
-            raise ValueError(_SMTP_HINT)
-        return cls(
-            host=host,
-            port=port or _SMTP_PORTS[parts.scheme],
-            tls=parts.scheme == "smtps",
-            username=None if username is None else unquote(username),
-            password=None if password is None else unquote(password),
-        )
+    TEXT = "text"
+    JSON = "json"
 
 
-_SMTP_PORTS = {"smtp": 587, "smtps": 465}
-_SMTP_HINT = (
-    "SMTP_URL must be smtp://user:password@host:587 or "
-    "smtps://user:password@host:465; a server may need neither user nor "
-    "password, and both are written with %40 for @"
-)
+class OnStoreLoss(StrEnum):
+    """What happens to requests while nobody can count them."""
+
+    OPEN = "open"
+    CLOSED = "closed"
 
 
 class Settings(BaseSettings):
@@ -186,6 +151,89 @@ class Settings(BaseSettings):
         "begin with; unset, they begin with what the request was sent to.",
     )
 
+    allowed_hosts: str | None = Field(
+        None,
+        description="Names, separated by commas, that requests may be sent "
+        "to, such as muster.example.org or *.example.org; unset allows all "
+        "in development, and elsewhere the host of PUBLIC_URL.",
+    )
+    cors_origins: str = Field(
+        "",
+        description="Origins, separated by commas, whose pages may call "
+        "Muster, such as https://app.example.org or https://*.example.org.",
+    )
+    api_key: SecretStr | None = Field(
+        None,
+        min_length=16,
+        description="When set, every call needs it, or a member's own key, "
+        "by header or cookie.",
+    )
+    api_key_name: str = Field(
+        "X-API-Key",
+        pattern=r"^[A-Za-z0-9-]{1,64}$",
+        description="Name of the header and of the cookie of API keys.",
+    )
+    rate_limit_anonymous: str = Field(
+        "300/60",
+        description="Requests / seconds of an address that is not signed in.",
+    )
+    rate_limit_default: str = Field(
+        "1200/60",
+        description="Requests / seconds of a member whose tier says nothing.",
+    )
+    rate_limit_on_store_loss: OnStoreLoss = Field(
+        OnStoreLoss.OPEN,
+        description="While requests can't be counted: open admits them, "
+        "closed refuses them with 503.",
+    )
+    redis_url: SecretStr | None = Field(
+        None,
+        description="Redis, such as redis://:password@host:6379/0, for rate "
+        "limits and cache invalidation over several machines.",
+    )
+
+    http_events_max: int = Field(
+        50,
+        ge=0,
+        le=10_000,
+        description="How many of the last requests are kept to be looked at.",
+    )
+    http_events_trace: bool = Field(
+        False,
+        description="Notes the tree of calls of every request, which makes "
+        "each one much slower.",
+    )
+    metrics_token: SecretStr | None = Field(
+        None,
+        min_length=16,
+        description="Bearer token of /metrics; without one it is open in "
+        "development and closed elsewhere.",
+    )
+    log_format: LogFormat | None = Field(
+        None,
+        description="text or json; text in development and json elsewhere "
+        "when unset.",
+    )
+    log_file: Path | None = Field(
+        None,
+        description="Where log lines go beside stderr; 5 files of 10 MB are "
+        "kept.",
+    )
+    log_requests: bool = Field(
+        True,
+        description="Writes a line for every request; off where a proxy does.",
+    )
+    firebase_project_id: str | None = Field(
+        None,
+        pattern=r"^[a-z0-9-]{4,64}$",
+        description="Project whose ID tokens sign members in.",
+    )
+    firebase_keys_url: str = Field(
+        "https://www.googleapis.com/service_accounts/v1/jwk/"
+        "securetoken@system.gserviceaccount.com",
+        description="Where the public keys of Firebase's tokens are, as JWKs.",
+    )
+
     @property
     def smtp_server(self) -> SmtpServer | None:
         """What SMTP_URL says; None where mail is written to files."""
@@ -196,7 +244,38 @@ class Settings(BaseSettings):
     @property
     def mail_sender(self) -> Address:
         """What MAIL_FROM says."""
-        return _one_address(self.mail_from)
+        return one_address(self.mail_from)
+
+    @property
+    def anonymous_rate(self) -> Rate:
+        """What RATE_LIMIT_ANONYMOUS says."""
+        return Rate.parse(self.rate_limit_anonymous)
+
+    @property
+    def default_rate(self) -> Rate:
+        """What RATE_LIMIT_DEFAULT says."""
+        return Rate.parse(self.rate_limit_default)
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The names that requests may be sent to; `*` allows all."""
+        if self.allowed_hosts is not None:
+            return parts_of(self.allowed_hosts.lower())
+        if self.in_development or self.public_url is None:
+            return ("*",)
+        return (str(urlsplit(self.public_url).hostname),)
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """The origins whose pages may call Muster."""
+        return parts_of(self.cors_origins)
+
+    @property
+    def log_lines(self) -> LogFormat:
+        """LOG_FORMAT, or what the environment implies when it is unset."""
+        if self.log_format is not None:
+            return self.log_format
+        return LogFormat.TEXT if self.in_development else LogFormat.JSON
 
     @property
     def in_development(self) -> bool:
@@ -232,8 +311,29 @@ class Settings(BaseSettings):
     def _check_mail(self) -> Self:
         if self.smtp_url is not None:
             SmtpServer.parse(self.smtp_url.get_secret_value())
-        _one_address(self.mail_from)
+        one_address(self.mail_from)
         return self
+
+    @field_validator("rate_limit_anonymous", "rate_limit_default")
+    @classmethod
+    def _check_rate(cls, text: str) -> str:
+        Rate.parse(text)
+        return text
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _check_origins(cls, text: str) -> str:
+        for origin in parts_of(text):
+            require_origin(origin)
+        return text
+
+    @field_validator("redis_url")
+    @classmethod
+    def _check_redis(cls, url: SecretStr | None) -> SecretStr | None:
+        schemes = ("redis://", "rediss://", "unix://")
+        if url and not url.get_secret_value().startswith(schemes):
+            raise ValueError("it must begin with redis://, rediss:// or unix:")
+        return url
 
     @field_validator("frontend_url", "public_url")
     @classmethod
@@ -315,29 +415,6 @@ def _one_line(error: ValidationError) -> str:
         name = "_".join(str(part) for part in fault["loc"]).upper()
         faults.append(f"{name}: {message}" if name else message)
     return "; ".join(faults)
-
-
-def _one_address(text: str) -> Address:
-    """The only address in `text`.
-
-    Raises:
-        ValueError: there is none, or more than that.
-    """
-    hint = "MAIL_FROM must be an address, such as Muster <muster@example.org>"
-    message = EmailMessage(policy=SMTP)
-    try:
-        message["From"] = text
-    except (ValueError, IndexError):
-        raise ValueError(hint) from None
-    found = message["From"]
-    if found.defects or len(found.addresses) != 1:
-        raise ValueError(hint)
-    address: Address = found.addresses[0]
-    if not address.username or not address.domain or not text.isprintable():
-        raise ValueError(hint)
-    if not address.addr_spec.isascii():
-        raise ValueError(hint)
-    return address
 
 
 def _kept_secret(path: Path) -> str:

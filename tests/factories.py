@@ -89,8 +89,10 @@ async def token(of: Member, purpose: Purpose) -> str:
 
 
 def event_body(**overrides: Any) -> dict[str, Any]:
-    """The body of a new event, tomorrow for two hours."""
-    starts_at = utc_now() + timedelta(days=1)
+    """The body of a new event for two hours, tomorrow unless it says when."""
+    starts_at = overrides.get("starts_at")
+    if not isinstance(starts_at, datetime):
+        starts_at = utc_now() + timedelta(days=1)
     return {
         "title": "NumPy for beginners",
         "description": "Bring a laptop.",

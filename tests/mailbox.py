@@ -16,7 +16,7 @@ from typing import Any
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 from config.mail import FileTransport, SmtpTransport
-from config.settings import SmtpServer
+from config.setting_values import SmtpServer
 from models.base import utc_now
 from utils import mailer
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from config.setting_values import SmtpServer
 from config.settings import (
     DocsAccess,
     Settings,
     SettingsError,
-    SmtpServer,
     load_settings,
     load_settings_or_exit,
 )
