@@ -74,9 +74,9 @@ def sample(server: Server, request: Request, *, seconds: int) -> Costs:
     return {layer: count / seen.total() * cost for layer, count in seen.items()}
 
 
-def print_table(ours: Costs, theirs: Costs) -> None:
-    """Prints both apps' layers, Muster's dearest first."""
-    print("| layer | Muster | bare | difference |\n|---|---|---|---|")
+def print_table(name: str, ours: Costs, theirs: Costs) -> None:
+    """Prints the layers of an app and of the bare one, the dearest first."""
+    print(f"| layer | {name} | bare | difference |\n|---|---|---|---|")
     for layer in sorted({*ours, *theirs}, key=lambda name: -ours.get(name, 0)):
         _print_row(layer, ours.get(layer, 0), theirs.get(layer, 0))
     _print_row("all", sum(ours.values()), sum(theirs.values()))

@@ -46,14 +46,17 @@ def muster(
     environment: Mapping[str, str], *, access_log: bool
 ) -> Iterator[Server]:
     """Muster as the Procfile starts it, with one worker."""
-    port = _free_port()
-    settings = "config.server" if access_log else "bench.quiet_server"
-    with _gunicorn(
-        "muster",
-        ["--config", f"python:{settings}", "app:app"],
-        {**environment, "WEB_CONCURRENCY": "1", "PORT": str(port)},
-        port,
-    ) as server:
+    with _as_muster("muster", "app:app", environment, access_log) as server:
+        yield server
+
+
+@contextmanager
+def piped(
+    environment: Mapping[str, str], *, access_log: bool
+) -> Iterator[Server]:
+    """The bare app in Muster's pipeline, on Muster's own worker class."""
+    target = "bench.piped_app:app"
+    with _as_muster("piped", target, environment, access_log) as server:
         yield server
 
 
@@ -71,6 +74,21 @@ def bare(
         "bare",
         [*arguments, "bench.bare_app:app"],
         environment,
+        port,
+    ) as server:
+        yield server
+
+
+@contextmanager
+def _as_muster(
+    name: str, target: str, environment: Mapping[str, str], access_log: bool
+) -> Iterator[Server]:
+    port = _free_port()
+    settings = "config.server" if access_log else "bench.quiet_server"
+    with _gunicorn(
+        name,
+        ["--config", f"python:{settings}", target],
+        {**environment, "WEB_CONCURRENCY": "1", "PORT": str(port)},
         port,
     ) as server:
         yield server
