@@ -5,6 +5,8 @@ from typing import Any
 from fastapi.openapi.utils import get_openapi
 from starlette.middleware import Middleware
 
+from config import db
+from config.health import Check, Health, redis_check
 from config.logs import configure_logging
 from config.mail import transport_of
 from config.main import (
@@ -28,6 +30,7 @@ from routes import (
     check_ins,
     events,
     feedback,
+    health,
     images,
     problems,
     rsvps,
@@ -46,6 +49,12 @@ app.state.settings = settings
 app.state.indexes = declared_indexes()
 app.state.mail = transport_of(settings)
 app.state.chores = declared_chores(app.state.mail)
+
+# What this process can't serve without, each with its own time limit.
+checks = [Check("database", db.ping, seconds=2)]
+if settings.redis_url is not None:
+    checks.append(redis_check(settings.redis_url.get_secret_value(), seconds=1))
+app.state.health = Health(checks)
 
 # What a request passes on its way in, outermost first; its answer comes back
 # the other way. A middleware of yours, pure ASGI, is one more line.
@@ -75,6 +84,7 @@ routers = (
     users.router,
     auth.router,
     audit.router,
+    health.router,
     service.router,
 )
 for router in routers:

@@ -55,6 +55,7 @@ __all__ = [
     "get_client",
     "insert_missing",
     "new_test_database_name",
+    "ping",
     "replace_all",
     "wipe_test_database",
 ]
@@ -181,6 +182,15 @@ async def close() -> None:
         connection, _State.connection = _State.connection, None
     if connection is not None and connection.pid == os.getpid():
         await connection.client.close()
+
+
+async def ping() -> None:
+    """Returns when the database answers.
+
+    Raises:
+        pymongo.errors.PyMongoError: it does not.
+    """
+    await get_client().admin.command("ping")
 
 
 async def create_indexes(indexes: Indexes) -> None:

@@ -22,7 +22,10 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         aclosing(app.state.mail),
         chores.running(app.state.chores),
     ):
-        yield
+        # The last to begin and the first to end: nothing above is half there
+        # while it says that this process serves.
+        with app.state.health.serving():
+            yield
 
 
 @asynccontextmanager

@@ -34,7 +34,8 @@
     ├── InvalidTokenError                422 invalid-token
     ├── TooManyAttemptsError             429 too-many-attempts
     ├── InternalError                    500 internal-error
-    └── DatabaseUnavailableError         503 database-unavailable
+    ├── DatabaseUnavailableError         503 database-unavailable
+    └── NotReadyError                    503 not-ready
 
 A class says what happened; its constructor takes the facts, which become
 members of the problem+json answer (RFC 9457). `routes/problems.py` makes it.
@@ -483,3 +484,21 @@ class DatabaseUnavailableError(MusterError):
 
     def __init__(self) -> None:
         super().__init__(headers={"Retry-After": "2"})
+
+
+class NotReadyError(MusterError):
+    """This process should get no requests at present."""
+
+    status = 503
+    title = "Not ready"
+    slug = "not-ready"
+    hint = "At present this process can't serve: database."
+
+    def __init__(
+        self, failing: Sequence[str], checks: Mapping[str, str]
+    ) -> None:
+        super().__init__(
+            f"At present this process can't serve: {', '.join(failing)}.",
+            {"checks": dict(checks)},
+            {"Retry-After": "2"},
+        )

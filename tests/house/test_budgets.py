@@ -29,6 +29,8 @@ Operation = tuple[str, str]
 # body asks for it. Where a caller signs in, the first reads their login.
 BUDGETS: dict[Operation, int] = {
     ("GET", "/"): 0,
+    ("GET", "/health/live"): 0,
+    ("GET", "/health/ready"): 1,
     # The attempt is counted first, by source and by subject: 4. Then the
     # member is read, the attempt taken back (2), the login written with its
     # entry in the audit (3), and the member read again, in case that the
