@@ -18,6 +18,7 @@ from config.main import (
     settings,
 )
 from config.middleware.bodies import BodyLimit
+from config.middleware.callers import Callers
 from config.middleware.context import RequestContext
 from config.middleware.entity_tags import EntityTags
 from config.middleware.heads import HeadRequests
@@ -37,6 +38,7 @@ from routes import (
     service,
     users,
 )
+from utils import callers
 from utils.chores import declared_chores
 from utils.collections import declared_indexes
 
@@ -60,6 +62,9 @@ app.state.health = Health(checks)
 # the other way. A middleware of yours, pure ASGI, is one more line.
 pipeline = (
     Middleware(RequestContext, on_fault=problems.on_fault),
+    Middleware(
+        Callers, identify=callers.identify, key_name=settings.api_key_name
+    ),
     Middleware(HeadRequests),
     Middleware(
         BodyLimit,

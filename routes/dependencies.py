@@ -16,7 +16,6 @@ from models.exceptions import (
     NotAuthenticatedError,
 )
 from models.logins import Actor
-from utils import logins
 
 Form = TypeVar("Form", bound=StrEnum)
 
@@ -32,12 +31,11 @@ class _Caller(OAuth2PasswordBearer):
     async def __call__(  # type: ignore[override]  # more than the token
         self, request: Request
     ) -> Actor | None:
-        if "authorization" not in request.headers:
-            return None
-        access_token = await super().__call__(request)
-        if access_token is None:
-            raise NotAuthenticatedError("Authorization is not 'Bearer …'.")
-        return await logins.authenticate(access_token)
+        # A stage of the pipeline found out: see `config/middleware/callers`.
+        caller: Actor | Exception | None = request.state.caller
+        if isinstance(caller, Exception):
+            raise caller
+        return caller
 
 
 _find_actor: Final = _Caller(

@@ -1,0 +1,33 @@
+"""Callers: who makes a request, by whatever shows it.
+
+Owns no collection. May call: logins.
+"""
+
+from config import db
+from config.credentials import Credentials
+from models.exceptions import MusterError, NotAuthenticatedError
+from models.logins import Actor
+from utils import logins
+
+
+async def identify(shown: Credentials) -> Actor | Exception | None:
+    """Whose credentials these are, in one read.
+
+    Returns:
+        The actor, None for nobody, or why the credentials count for nothing:
+        they are bad, or the database does not answer. Whoever needs the caller
+        raises it.
+    """
+    try:
+        return await _identify(shown)
+    except (MusterError, *db.UNAVAILABLE_ERRORS) as error:
+        return error
+
+
+async def _identify(shown: Credentials) -> Actor | None:
+    if shown.authorization is None:
+        return None
+    scheme, _, access_token = shown.authorization.partition(" ")
+    if scheme.lower() != "bearer":
+        raise NotAuthenticatedError("Authorization is not 'Bearer …'.")
+    return await logins.authenticate(access_token.strip())
