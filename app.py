@@ -20,9 +20,14 @@ from config.main import (
 from config.middleware.bodies import BodyLimit
 from config.middleware.callers import Callers
 from config.middleware.context import RequestContext
+from config.middleware.cors import Cors
 from config.middleware.entity_tags import EntityTags
+from config.middleware.faults import Faults
 from config.middleware.heads import HeadRequests
+from config.middleware.hosts import TrustedHosts
+from config.middleware.security_headers import SecurityHeaders
 from docs import service as docs
+from models.exceptions import PreflightRefusedError, UnknownHostError
 from routes import (
     accounts,
     audit,
@@ -62,6 +67,22 @@ app.state.health = Health(checks)
 # the other way. A middleware of yours, pure ASGI, is one more line.
 pipeline = (
     Middleware(RequestContext, on_fault=problems.on_fault),
+    Middleware(SecurityHeaders, https_only=not settings.in_development),
+    Middleware(
+        TrustedHosts,
+        hosts=settings.hosts,
+        on_fault=problems.on_fault,
+        refusal=UnknownHostError,
+        open_paths=("/health/live", "/health/ready"),
+    ),
+    Middleware(
+        Cors,
+        origins=settings.origins,
+        api_key_name=settings.api_key_name,
+        on_fault=problems.on_fault,
+        refusal=PreflightRefusedError,
+    ),
+    Middleware(Faults, on_fault=problems.on_fault),
     Middleware(
         Callers, identify=callers.identify, key_name=settings.api_key_name
     ),

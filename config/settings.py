@@ -25,6 +25,7 @@ from config.setting_values import (
     SmtpServer,
     one_address,
     parts_of,
+    require_host,
     require_origin,
 )
 
@@ -318,6 +319,13 @@ class Settings(BaseSettings):
     @classmethod
     def _check_rate(cls, text: str) -> str:
         Rate.parse(text)
+        return text
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _check_hosts(cls, text: str | None) -> str | None:
+        for host in parts_of(text or ""):
+            require_host(host)
         return text
 
     @field_validator("cors_origins")

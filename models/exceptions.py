@@ -1,6 +1,8 @@
 """Everything that can go wrong, as a tree.
 
     MusterError
+    ├── UnknownHostError                 400 unknown-host
+    ├── PreflightRefusedError            400 preflight-refused
     ├── NotAuthenticatedError            401 not-authenticated
     │   └── BadCredentialsError          401 bad-credentials
     ├── ForbiddenError                   403 forbidden
@@ -74,6 +76,31 @@ class MusterError(Exception):
         self.detail = detail or self.hint
         self.facts = dict(facts or {})
         self.headers = dict(headers or {})
+
+
+class UnknownHostError(MusterError):
+    """The Host header names no host of ours, or not exactly one."""
+
+    status = 400
+    title = "Unknown host"
+    slug = "unknown-host"
+    hint = "Send the request to one of the names that ALLOWED_HOSTS lists."
+
+
+class PreflightRefusedError(MusterError):
+    """A page of another site may not call like this."""
+
+    status = 400
+    title = "Preflight refused"
+    slug = "preflight-refused"
+    hint = "CORS does not allow this origin: CORS_ORIGINS lists those it does."
+
+    def __init__(self, refused: str) -> None:
+        super().__init__(
+            f"CORS does not allow this {refused}: CORS_ORIGINS lists the "
+            "origins, Access-Control-Allow-… the rest.",
+            {"refused": refused.split(", ")},
+        )
 
 
 class NotAuthenticatedError(MusterError):
