@@ -19,6 +19,7 @@ from config.main import (
 )
 from config.middleware.bodies import BodyLimit
 from config.middleware.callers import Callers
+from config.middleware.client_caching import ClientCaching
 from config.middleware.context import RequestContext
 from config.middleware.cors import Cors
 from config.middleware.entity_tags import EntityTags
@@ -68,6 +69,12 @@ app.state.health = Health(checks)
 pipeline = (
     Middleware(RequestContext, on_fault=problems.on_fault),
     Middleware(SecurityHeaders, https_only=not settings.in_development),
+    Middleware(
+        ClientCaching,
+        key_name=settings.api_key_name,
+        everybody=settings.api_key is None,
+        by_origin=bool(settings.origins),
+    ),
     Middleware(
         TrustedHosts,
         hosts=settings.hosts,
