@@ -42,6 +42,7 @@ from routes import (
     problems,
     rsvps,
     service,
+    tiers,
     users,
 )
 from utils import callers
@@ -118,6 +119,7 @@ routers = (
     auth.router,
     audit.router,
     health.router,
+    tiers.router,
     service.router,
 )
 for router in routers:

@@ -40,6 +40,7 @@ TAGS = [
         "name": "Calendars",
         "description": "Subscribe to events, import calendar files.",
     },
+    {"name": "Tiers", "description": "Who may use how much."},
     {"name": "Service", "description": "What this service is."},
 ]
 

@@ -47,6 +47,12 @@ class AuditAction(StrEnum):
     PASSWORD_CHANGED = "password.changed"
     PASSWORD_REFUSED = "password.refused"
     PASSWORD_RESET = "password.reset"
+    RATE_LIMIT_ADDED = "rate-limit.added"
+    RATE_LIMIT_CHANGED = "rate-limit.changed"
+    RATE_LIMIT_REMOVED = "rate-limit.removed"
+    TIER_CHANGED = "tier.changed"
+    TIER_CREATED = "tier.created"
+    TIER_DELETED = "tier.deleted"
 
 
 class AuditEntry(ExtendedBaseModel):

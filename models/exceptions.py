@@ -13,7 +13,9 @@
     │   ├── RsvpNotFoundError            404 rsvp-not-found
     │   ├── FeedbackNotFoundError        404 feedback-not-found
     │   ├── ForeignTicketError           404 foreign-ticket
-    │   └── ImageNotFoundError           404 image-not-found
+    │   ├── ImageNotFoundError           404 image-not-found
+    │   ├── TierNotFoundError            404 tier-not-found
+    │   └── RateLimitNotFoundError       404 rate-limit-not-found
     ├── MethodNotAllowedError            405 method-not-allowed
     ├── NotAcceptableError               406 not-acceptable
     ├── ConflictError                    409 (abstract)
@@ -26,7 +28,10 @@
     │   ├── NoSeatError                  409 no-seat
     │   ├── TicketWithdrawnError         409 ticket-withdrawn
     │   ├── CheckInUndoneError           409 check-in-undone
-    │   └── AlreadyCheckedInError        409 already-checked-in
+    │   ├── AlreadyCheckedInError        409 already-checked-in
+    │   ├── TierExistsError              409 tier-exists
+    │   ├── TierInUseError               409 tier-in-use
+    │   └── RateLimitExistsError         409 rate-limit-exists
     ├── StaleError                       412 precondition-failed
     ├── BodyTooLargeError                413 body-too-large
     ├── UnsupportedMediaTypeError        415 unsupported-media-type
@@ -35,9 +40,11 @@
     ├── ForgedTicketError                422 forged-ticket
     ├── InvalidTokenError                422 invalid-token
     ├── TooManyAttemptsError             429 too-many-attempts
+    ├── RateLimitedError                 429 rate-limited
     ├── InternalError                    500 internal-error
     ├── DatabaseUnavailableError         503 database-unavailable
-    └── NotReadyError                    503 not-ready
+    ├── NotReadyError                    503 not-ready
+    └── RateLimitUnavailableError        503 rate-limit-unavailable
 
 A class says what happened; its constructor takes the facts, which become
 members of the problem+json answer (RFC 9457). `routes/problems.py` makes it.
@@ -218,6 +225,28 @@ class ImageNotFoundError(NotFoundError):
         super().__init__(facts={"image_id": image_id})
 
 
+class TierNotFoundError(NotFoundError):
+    """No tier has this name."""
+
+    title = "Tier not found"
+    slug = "tier-not-found"
+    hint = "There is no tier with this name: GET /v1/tiers lists them."
+
+    def __init__(self, name: str) -> None:
+        super().__init__(facts={"tier": name})
+
+
+class RateLimitNotFoundError(NotFoundError):
+    """The tier has no rate limit with this id."""
+
+    title = "Rate limit not found"
+    slug = "rate-limit-not-found"
+    hint = "The tier has no rate limit with this id."
+
+    def __init__(self, name: str, limit_id: str) -> None:
+        super().__init__(facts={"tier": name, "rate_limit_id": limit_id})
+
+
 class MethodNotAllowedError(MusterError):
     """The path exists, but not with this method."""
 
@@ -376,6 +405,42 @@ class AlreadyCheckedInError(ConflictError):
         )
 
 
+class TierExistsError(ConflictError):
+    """Another tier has this name."""
+
+    title = "Tier exists"
+    slug = "tier-exists"
+    hint = "There is a tier with this name: change it, or choose another name."
+
+    def __init__(self, name: str) -> None:
+        super().__init__(facts={"tier": name})
+
+
+class TierInUseError(ConflictError):
+    """The tier has members."""
+
+    title = "Tier in use"
+    slug = "tier-in-use"
+    hint = (
+        "This tier has members: GET /v1/users?tier=… lists them; give them "
+        "another one first."
+    )
+
+    def __init__(self, name: str) -> None:
+        super().__init__(facts={"tier": name})
+
+
+class RateLimitExistsError(ConflictError):
+    """The tier has a rate limit for this path."""
+
+    title = "Rate limit exists"
+    slug = "rate-limit-exists"
+    hint = "This tier has a rate limit for this path: change that one."
+
+    def __init__(self, name: str, path: str) -> None:
+        super().__init__(facts={"tier": name, "path": path})
+
+
 class StaleError(MusterError):
     """If-Match names another state than the present one."""
 
@@ -495,6 +560,29 @@ class TooManyAttemptsError(MusterError):
         )
 
 
+class RateLimitedError(MusterError):
+    """The caller has made all requests that the period admits."""
+
+    status = 429
+    title = "Rate limited"
+    slug = "rate-limited"
+    hint = "100 requests in 60 seconds are admitted: wait 17 seconds."
+
+    def __init__(
+        self, limit: int, period_seconds: int, retry_after_seconds: int
+    ) -> None:
+        super().__init__(
+            f"{limit} requests in {period_seconds} seconds are admitted: wait "
+            f"{retry_after_seconds} seconds.",
+            {
+                "limit": limit,
+                "period_seconds": period_seconds,
+                "retry_after_seconds": retry_after_seconds,
+            },
+            {"Retry-After": str(retry_after_seconds)},
+        )
+
+
 class InternalError(MusterError):
     """A fault of Muster's own; the log has the details."""
 
@@ -529,3 +617,15 @@ class NotReadyError(MusterError):
             {"checks": dict(checks)},
             {"Retry-After": "2"},
         )
+
+
+class RateLimitUnavailableError(MusterError):
+    """Requests can't be counted at present, and are refused meanwhile."""
+
+    status = 503
+    title = "Rate limit unavailable"
+    slug = "rate-limit-unavailable"
+    hint = "Requests can't be counted at present: try again in a moment."
+
+    def __init__(self) -> None:
+        super().__init__(headers={"Retry-After": "1"})

@@ -17,6 +17,7 @@ class Actor:
     user_id: str
     login_id: str
     role: Role
+    tier: str | None = None
 
     @property
     def is_admin(self) -> bool:
@@ -33,6 +34,7 @@ class Login(ExtendedBaseModel):
 
     user_id: str
     role: Role
+    tier: str | None = None
     family_hash: str
     refresh_hash: str | None
     client: str = ""

@@ -14,8 +14,9 @@ from models.events import Approval, Event, EventCreate, EventImport
 from models.images import Image
 from models.logins import Actor, TokenPair
 from models.one_time_tokens import Purpose
+from models.tiers import RateLimitCreate, Tier, TierCreate
 from models.users import Role, User, UserCreate
-from utils import events, images, logins, one_time_tokens, users
+from utils import events, images, logins, one_time_tokens, tiers, users
 
 PASSWORD = "correct horse battery"
 
@@ -75,6 +76,20 @@ async def admin(**overrides: Any) -> Member:
 def actor(role: Role = Role.MEMBER) -> Actor:
     """Somebody whom no account is needed for."""
     return Actor(new_id(), new_id(), role)
+
+
+async def tier(name: str = "gold", **limits: int) -> Tier:
+    """A tier with limits a minute: of all paths, or of `path=limit` each."""
+    await tiers.create_tier(TierCreate(name=name), actor_id=None)
+    given = {f"/v1/{path}": limit for path, limit in limits.items()}
+    for path, limit in (given or {"*": 100}).items():
+        await tiers.add_rate_limit(
+            name,
+            RateLimitCreate(path=path, limit=limit, period_seconds=60),
+            paths=[path],
+            actor=actor(Role.ADMIN),
+        )
+    return await tiers.get_tier(name)
 
 
 async def token(of: Member, purpose: Purpose) -> str:

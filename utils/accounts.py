@@ -1,10 +1,10 @@
 """Accounts: what concerns a member and their logins or mails together.
 
 Owns no collection. May call: attempts, audit, logins, mails, one_time_tokens,
-tokens, users. Each use case writes the member first and the logins then: a
-log-in that is made meanwhile is met there, or has read the member after that.
-What nobody could repeat after a crash in between, a new password, ends the
-logins in the member's own transaction as well.
+tiers, tokens, users. Each use case writes the member first and the logins
+then: a log-in that is made meanwhile is met there, or has read the member after
+that. What nobody could repeat after a crash in between, a new password, ends
+the logins in the member's own transaction as well.
 """
 
 from collections.abc import Collection
@@ -31,6 +31,7 @@ from utils import (
     logins,
     mails,
     one_time_tokens,
+    tiers,
     tokens,
     users,
 )
@@ -270,10 +271,11 @@ async def administer(
     actor: Actor,
     if_match: Collection[str],
 ) -> User:
-    """Changes a member's role, or disables the account and its logins.
+    """Changes a member's role or tier, or disables account and logins.
 
     Raises:
         UserNotFoundError: there is none.
+        InvalidRequestError: there is no such tier.
         ForbiddenError: an admin would lock themselves out.
         StaleError: the account is in another state than `if_match` says.
     """
@@ -300,6 +302,8 @@ async def _administer(
 ) -> User:
     async def work() -> User:
         before = await users.get_user(user_id)
+        if change.tier is not None:
+            await tiers.claim(change.tier)
         after = await users.administer_user(user_id, change, if_match=if_match)
         await audit.record(
             AuditAction.MEMBER_CHANGED,
@@ -319,7 +323,11 @@ async def _administer(
 def _difference(before: User, after: User) -> dict[str, str]:
     """What an admin changed of a member, by field."""
     states = [
-        {"role": user.role.value, "disabled": str(user.disabled).lower()}
+        {
+            "role": user.role.value,
+            "tier": user.tier or "none",
+            "disabled": str(user.disabled).lower(),
+        }
         for user in (before, after)
     ]
     return {
@@ -376,8 +384,14 @@ async def _tell_logins(user: User) -> None:
     while True:
         if user.disabled:
             await logins.revoke_logins_of(user.id)
-        await logins.change_role_of(user.id, user.role)
+        await logins.change_standing_of(
+            user.id, role=user.role, tier=user.tier
+        )
         now = await users.get_user(user.id)
-        if (now.role, now.disabled) == (user.role, user.disabled):
+        if (now.role, now.tier, now.disabled) == (
+            user.role,
+            user.tier,
+            user.disabled,
+        ):
             return
         user = now

@@ -18,6 +18,7 @@ from utils import (
     mails,
     one_time_tokens,
     rsvps,
+    tiers,
     users,
 )
 
@@ -32,6 +33,7 @@ _OWNERS: Final = (
     mails,
     one_time_tokens,
     rsvps,
+    tiers,
     users,
 )
 _FILE_OWNERS: Final = (images,)

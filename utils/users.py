@@ -41,6 +41,7 @@ INDEXES: Final = [
     db.IndexModel("revision", unique=True),
     db.IndexModel([("created_at", db.ASCENDING), ("_id", db.ASCENDING)]),
     db.IndexModel([("role", db.ASCENDING), ("created_at", db.ASCENDING)]),
+    db.IndexModel([("tier", db.ASCENDING), ("created_at", db.ASCENDING)]),
     db.IndexModel(
         [("lookup.terms", db.ASCENDING), ("created_at", db.ASCENDING)]
     ),
@@ -118,6 +119,8 @@ async def list_users(query: UserQuery) -> Page[PrivateUser]:
     select: db.Document = {} if term is None else {"lookup.terms": term}
     if query.role is not None:
         select["role"] = query.role
+    if query.tier is not None:
+        select["tier"] = query.tier
     return await paging.page_by_time(
         db.collection(COLLECTION),
         query,
@@ -341,6 +344,12 @@ async def set_calendar(user_id: str, *, calendar_hash: str | None) -> None:
         UserNotFoundError: the account is gone.
     """
     await _change(user_id, lambda _: {"calendar_hash": calendar_hash})
+
+
+async def is_tier_taken(tier: str) -> bool:
+    """Whether somebody is in the tier."""
+    found = await db.collection(COLLECTION).find_one({"tier": tier}, {"_id": 1})
+    return found is not None
 
 
 async def image_ids_in_use(ids: Sequence[str]) -> set[str]:

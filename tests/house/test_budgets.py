@@ -79,10 +79,10 @@ BUDGETS: dict[Operation, int] = {
     ("DELETE", "/v1/users/me"): 34,
     ("GET", "/v1/users/{user_id}"): 2,
     # The member is read, read and replaced (3) together with the entry in the
-    # audit, which says what was before (2); the logins are found and ended
-    # (2), and given the role; the last read sees whether another admin was
-    # faster.
-    ("PATCH", "/v1/users/{user_id}"): 10,
+    # audit, which says what was before (2), and with the tier, which must be
+    # there (1); the logins are found and ended (2), and given the role and the
+    # tier; the last read sees whether another admin was faster.
+    ("PATCH", "/v1/users/{user_id}"): 11,
     # The images are found and marked (2) in one transaction (1) with it.
     ("POST", "/v1/events"): 5,
     # One query where the guess of how far a page reaches holds; one that
@@ -151,6 +151,19 @@ BUDGETS: dict[Operation, int] = {
     # The image is written (1), then each of its two files (4 where it has one
     # window of chunks), then it is declared to be there (1).
     ("POST", "/v1/images"): 7,
+    # A tier is written with its entry in the audit, in a transaction.
+    ("POST", "/v1/tiers"): 4,
+    ("GET", "/v1/tiers"): 2,
+    ("GET", "/v1/tiers/{name}"): 2,
+    # Read first; the same for its limits, which lie in its document.
+    ("PATCH", "/v1/tiers/{name}"): 5,
+    # One more: has it members?
+    ("DELETE", "/v1/tiers/{name}"): 6,
+    ("POST", "/v1/tiers/{name}/rate-limits"): 5,
+    ("GET", "/v1/tiers/{name}/rate-limits"): 2,
+    ("GET", "/v1/tiers/{name}/rate-limits/{limit_id}"): 2,
+    ("PATCH", "/v1/tiers/{name}/rate-limits/{limit_id}"): 5,
+    ("DELETE", "/v1/tiers/{name}/rate-limits/{limit_id}"): 5,
     # No caller; one window of chunks.
     ("GET", "/v1/images/{image_id}"): 2,
     # The image is read and ended (2), found in events and accounts and taken
@@ -210,7 +223,7 @@ _ASKED: dict[
         "json": {"current_password": factories.PASSWORD}
     },
     ("PATCH", "/v1/users/{user_id}"): lambda _: {
-        "json": {"role": "admin", "disabled": True}
+        "json": {"role": "admin", "tier": "silver", "disabled": True}
     },
     ("POST", "/v1/events"): lambda _: {"json": factories.event_body()},
     ("PATCH", "/v1/events/{event_id}"): lambda _: {
@@ -234,6 +247,14 @@ _ASKED: dict[
         "json": {"scans": [{"user_id": caller.user.id}]}
     },
     ("POST", "/v1/images"): lambda _: {"files": {"file": factories.picture()}},
+    ("POST", "/v1/tiers"): lambda _: {"json": {"name": "gold"}},
+    ("PATCH", "/v1/tiers/{name}"): lambda _: {"json": {"description": "Ag"}},
+    ("POST", "/v1/tiers/{name}/rate-limits"): lambda _: {
+        "json": {"path": "/v1/events", "limit": 9, "period_seconds": 60}
+    },
+    ("PATCH", "/v1/tiers/{name}/rate-limits/{limit_id}"): lambda _: {
+        "json": {"limit": 7}
+    },
 }
 
 # The bodies that name an image of the caller's, with the field.
@@ -291,6 +312,9 @@ _LOOKUPS: list[tuple[str, db.Document]] = [
     ("one_time_tokens", {"hash": "x"}),
     ("one_time_tokens", {"user_id": "x", "purpose": "x"}),
     ("users", {"email_key": "x"}),
+    ("users", {"tier": "x"}),
+    ("tiers", {"name": "x"}),
+    ("tiers", {"revision": "x"}),
     ("users", {"revision": "x"}),
     ("events", {"revision": "x"}),
     ("events", {"creator_id": "x"}),
@@ -337,6 +361,7 @@ async def _cost(
         user_id=other.user.id,
         event_id=event_id,
         feedback_id=feedback_id,
+        **await _tier(),
         image_id=await _image_id(other) if "{image_id}" in template else "",
     )
     asked = await _asked(operation, caller)
@@ -371,6 +396,11 @@ async def _event_id(creator: factories.Member, pending: bool) -> str:
     by = creator.actor if pending else None
     starts_at = factories.at(-factories.HOUR)
     return (await factories.event(by, starts_at=starts_at)).id
+
+
+async def _tier() -> dict[str, str]:
+    silver = await factories.tier("silver")
+    return {"name": silver.name, "limit_id": silver.limits[0].id}
 
 
 async def _feedback_id(event_id: str, author: factories.Member) -> str:
