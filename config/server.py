@@ -17,6 +17,7 @@ from config import db
 from config.embedded import EmbeddedDatabase, EmbeddedDatabaseError
 from config.lifespan import services
 from config.mail import warning_of
+from config.protocol import MusterProtocol
 from config.settings import load_settings_or_exit
 
 # Requests in flight at a stop get this long; streams are cut then, and the
@@ -42,7 +43,7 @@ _embedded = (
 
 
 class MusterWorker(UvicornWorker):
-    """Serves the app on uvloop and httptools, without naming them.
+    """Serves the app on uvloop and `MusterProtocol`, without naming them.
 
     It ends when the arbiter was killed: a worker that nobody watches would
     hold the port, and the embedded database, for ever.
@@ -50,7 +51,8 @@ class MusterWorker(UvicornWorker):
 
     CONFIG_KWARGS: dict[str, Any] = {
         "loop": "uvloop",
-        "http": "httptools",
+        "http": MusterProtocol,
+        "ws": "none",
         "lifespan": "on",
         "server_header": False,
         "timeout_graceful_shutdown": _DRAIN_SECONDS,

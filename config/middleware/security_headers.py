@@ -9,13 +9,13 @@ Header = tuple[bytes, bytes]
 # Answers are data: nothing in them runs, is framed, or is taken for another
 # type; no page is told where its visitors come from; who embeds one from
 # another site gets nothing, unless that answer itself says so.
-_ALWAYS: Final[tuple[Header, ...]] = (
+ALWAYS: Final[tuple[Header, ...]] = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
     (b"cross-origin-opener-policy", b"same-origin"),
     (b"x-frame-options", b"DENY"),
 )
-_UNLESS_OWN: Final[tuple[Header, ...]] = (
+UNLESS_OWN: Final[tuple[Header, ...]] = (
     (
         b"content-security-policy",
         b"default-src 'none'; frame-ancestors 'none'",
@@ -54,8 +54,8 @@ class SecurityHeaders:
             if message["type"] == "http.response.start":
                 headers = message["headers"]
                 own = {name for name, _ in headers}
-                headers += _ALWAYS
-                headers += [pair for pair in _UNLESS_OWN if pair[0] not in own]
+                headers += ALWAYS
+                headers += [pair for pair in UNLESS_OWN if pair[0] not in own]
                 if by_https:
                     headers.append(_HTTPS_ONLY)
             await send(message)
