@@ -1,5 +1,6 @@
 """The front door: builds the app from its parts, nothing else."""
 
+from functools import partial
 from typing import Any
 
 from fastapi.openapi.utils import get_openapi
@@ -18,7 +19,7 @@ from config.main import (
     settings,
 )
 from config.middleware.bodies import BodyLimit
-from config.middleware.callers import Callers
+from config.middleware.callers import Callers, ServiceKey
 from config.middleware.client_caching import ClientCaching
 from config.middleware.context import RequestContext
 from config.middleware.cors import Cors
@@ -28,9 +29,14 @@ from config.middleware.heads import HeadRequests
 from config.middleware.hosts import TrustedHosts
 from config.middleware.security_headers import SecurityHeaders
 from docs import service as docs
-from models.exceptions import PreflightRefusedError, UnknownHostError
+from models.exceptions import (
+    MissingKeyError,
+    PreflightRefusedError,
+    UnknownHostError,
+)
 from routes import (
     accounts,
+    api_keys,
     audit,
     auth,
     calendars,
@@ -41,6 +47,7 @@ from routes import (
     images,
     problems,
     rsvps,
+    schemes,
     service,
     tiers,
     users,
@@ -64,6 +71,11 @@ checks = [Check("database", db.ping, seconds=2)]
 if settings.redis_url is not None:
     checks.append(redis_check(settings.redis_url.get_secret_value(), seconds=1))
 app.state.health = Health(checks)
+
+# Whoever watches the service shows no credentials, or a token for that alone;
+# the docs have a gate of their own.
+WATCHED = ("/health/", "/metrics")
+OPEN_PATHS = (*WATCHED, "/docs", "/redoc", "/openapi.json")
 
 # What a request passes on its way in, outermost first; its answer comes back
 # the other way. A middleware of yours, pure ASGI, is one more line.
@@ -92,7 +104,17 @@ pipeline = (
     ),
     Middleware(Faults, on_fault=problems.on_fault),
     Middleware(
-        Callers, identify=callers.identify, key_name=settings.api_key_name
+        Callers,
+        identify=callers.identify,
+        key_name=settings.api_key_name,
+        service_key=settings.service_key,
+        open_paths=WATCHED,
+    ),
+    Middleware(
+        ServiceKey,
+        is_needed=settings.service_key is not None,
+        refusal=partial(MissingKeyError, settings.api_key_name),
+        open_paths=OPEN_PATHS,
     ),
     Middleware(HeadRequests),
     Middleware(
@@ -117,6 +139,7 @@ routers = (
     accounts.router,
     users.router,
     auth.router,
+    api_keys.router,
     audit.router,
     health.router,
     tiers.router,
@@ -137,6 +160,13 @@ def _openapi() -> dict[str, Any]:
             description=docs.DESCRIPTION,
             tags=docs.TAGS,
             routes=app.routes,
+        )
+        schemes.describe(
+            schema,
+            app.state.api_routes,
+            key_name=settings.api_key_name,
+            is_key_needed=settings.service_key is not None,
+            open_paths=OPEN_PATHS,
         )
         app.openapi_schema = problems.describe(schema)
     return app.openapi_schema

@@ -17,11 +17,14 @@ class Credentials:
         key: an API key, from its header or cookie.
         is_ambient: whether the key is a cookie, which a browser sends along
             with whatever a page asks for, its own or another site's.
+        is_foreign: whether another site's page sends it along, to change
+            something.
     """
 
     authorization: str | None = None
     key: str | None = None
     is_ambient: bool = False
+    is_foreign: bool = False
 
     @classmethod
     def find(cls, headers: Headers, *, key_name: bytes) -> Self | None:

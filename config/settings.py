@@ -248,6 +248,11 @@ class Settings(BaseSettings):
         return one_address(self.mail_from)
 
     @property
+    def service_key(self) -> str | None:
+        """What API_KEY says."""
+        return None if self.api_key is None else self.api_key.get_secret_value()
+
+    @property
     def anonymous_rate(self) -> Rate:
         """What RATE_LIMIT_ANONYMOUS says."""
         return Rate.parse(self.rate_limit_anonymous)

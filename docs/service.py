@@ -17,6 +17,7 @@ TAGS = [
         "name": "Auth",
         "description": "Log in, stay logged in, log out; what a mail proves.",
     },
+    {"name": "API keys", "description": "Keys for programs, with scopes."},
     {
         "name": "Users",
         "description": "Accounts and profiles, exports, closing.",

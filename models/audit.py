@@ -21,6 +21,8 @@ class AuditAction(StrEnum):
 
     ACCOUNT_CLOSED = "account.closed"
     ACCOUNT_EXPORTED = "account.exported"
+    API_KEY_CREATED = "api-key.created"
+    API_KEY_REVOKED = "api-key.revoked"
     CALENDAR_OPENED = "calendar.opened"
     CALENDAR_REVOKED = "calendar.revoked"
     EMAIL_CHANGED = "email.changed"

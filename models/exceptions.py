@@ -4,11 +4,14 @@
     ├── UnknownHostError                 400 unknown-host
     ├── PreflightRefusedError            400 preflight-refused
     ├── NotAuthenticatedError            401 not-authenticated
-    │   └── BadCredentialsError          401 bad-credentials
+    │   ├── BadCredentialsError          401 bad-credentials
+    │   └── MissingKeyError              401 missing-key
     ├── ForbiddenError                   403 forbidden
+    │   └── InsufficientScopeError       403 insufficient-scope
     ├── NotFoundError                    404 not-found
     │   ├── UserNotFoundError            404 user-not-found
     │   ├── LoginNotFoundError           404 login-not-found
+    │   ├── ApiKeyNotFoundError          404 api-key-not-found
     │   ├── EventNotFoundError           404 event-not-found
     │   ├── RsvpNotFoundError            404 rsvp-not-found
     │   ├── FeedbackNotFoundError        404 feedback-not-found
@@ -20,6 +23,7 @@
     ├── NotAcceptableError               406 not-acceptable
     ├── ConflictError                    409 (abstract)
     │   ├── EmailTakenError              409 email-taken
+    │   ├── TooManyApiKeysError          409 too-many-api-keys
     │   ├── EventClosedError             409 event-closed
     │   ├── CapacityBelowSeatsError      409 capacity-below-seats
     │   ├── AlreadyDecidedError          409 already-decided
@@ -133,6 +137,19 @@ class BadCredentialsError(NotAuthenticatedError):
     hint = "No account matches this e-mail and password."
 
 
+class MissingKeyError(NotAuthenticatedError):
+    """The service wants a key of everybody who calls."""
+
+    title = "Missing key"
+    slug = "missing-key"
+    hint = "Send this service's key, or one of your own, as X-API-Key."
+
+    def __init__(self, header: str = "X-API-Key") -> None:
+        super().__init__(
+            f"Send this service's key, or one of your own, as {header}."
+        )
+
+
 class ForbiddenError(MusterError):
     """The caller is known, and may not do this."""
 
@@ -140,6 +157,22 @@ class ForbiddenError(MusterError):
     title = "Forbidden"
     slug = "forbidden"
     hint = "Only an admin may do this."
+
+
+class InsufficientScopeError(ForbiddenError):
+    """The caller may do this, but not with this API key."""
+
+    title = "Insufficient scope"
+    slug = "insufficient-scope"
+    hint = "This API key lacks the scope events:write."
+
+    def __init__(self, needed_scope: str | None) -> None:
+        super().__init__(
+            "No API key may do this: log in at POST /v1/auth/login instead."
+            if needed_scope is None
+            else f"This API key lacks the scope {needed_scope}.",
+            {"needed_scope": needed_scope},
+        )
 
 
 class NotFoundError(MusterError):
@@ -171,6 +204,17 @@ class LoginNotFoundError(NotFoundError):
 
     def __init__(self, login_id: str) -> None:
         super().__init__(facts={"login_id": login_id})
+
+
+class ApiKeyNotFoundError(NotFoundError):
+    """The caller has no API key with this id."""
+
+    title = "API key not found"
+    slug = "api-key-not-found"
+    hint = "You have no API key with this id: GET /v1/api-keys lists yours."
+
+    def __init__(self, key_id: str) -> None:
+        super().__init__(facts={"key_id": key_id})
 
 
 class EventNotFoundError(NotFoundError):
@@ -292,6 +336,19 @@ class EmailTakenError(ConflictError):
 
     def __init__(self, email: str) -> None:
         super().__init__(facts={"email": email})
+
+
+class TooManyApiKeysError(ConflictError):
+    """The caller has as many API keys as there may be."""
+
+    title = "Too many API keys"
+    slug = "too-many-api-keys"
+    hint = "You have 50 API keys: revoke one first."
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"You have {limit} API keys: revoke one first.", {"limit": limit}
+        )
 
 
 class EventClosedError(ConflictError):

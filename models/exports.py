@@ -5,6 +5,7 @@ from typing import Self
 
 from pydantic import BaseModel, Field
 
+from models.api_keys import ApiKeyRead
 from models.audit import AuditRead
 from models.events import EventRead
 from models.feedback import FeedbackRead
@@ -49,6 +50,7 @@ class AccountExport(BaseModel):
     exported_at: datetime
     account: PrivateUser
     logins: list[LoginRead]
+    api_keys: list[ApiKeyRead]
     events: list[EventRead] = Field(description="Those that you created.")
     rsvps: list[KeptRsvp]
     feedback: list[FeedbackRead]

@@ -18,13 +18,16 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from config import db
+from config.main import settings
 from models.exceptions import (
     BodyTooLargeError,
     DatabaseUnavailableError,
     ForbiddenError,
+    InsufficientScopeError,
     InternalError,
     InvalidRequestError,
     MethodNotAllowedError,
+    MissingKeyError,
     MusterError,
     NotAuthenticatedError,
     NotFoundError,
@@ -44,8 +47,13 @@ _PARAMETER: Final = re.compile(r"{[^}]*}")
 _LOG: Final = logging.getLogger("muster.problems")
 
 
-# Every endpoint reads a database, and checks what it is sent.
-COMMON: Final = (InvalidRequestError, DatabaseUnavailableError)
+# Every endpoint reads a database, and checks what it is sent; where the
+# service has a key, each asks for it.
+COMMON: Final = (
+    InvalidRequestError,
+    DatabaseUnavailableError,
+    *((MissingKeyError, NotAuthenticatedError) if settings.api_key else ()),
+)
 
 # Endpoints with a body answer these as well.
 WITH_BODY: Final = (BodyTooLargeError, UnsupportedMediaTypeError)
@@ -105,14 +113,14 @@ def member_problems(
     *errors: type[MusterError],
 ) -> dict[int | str, dict[str, Any]]:
     """`problems` of a route for signed-in members."""
-    return problems(NotAuthenticatedError, *errors)
+    return problems(NotAuthenticatedError, InsufficientScopeError, *errors)
 
 
 def admin_problems(
     *errors: type[MusterError],
 ) -> dict[int | str, dict[str, Any]]:
     """`problems` of a route for admins."""
-    return problems(NotAuthenticatedError, ForbiddenError, *errors)
+    return member_problems(ForbiddenError, *errors)
 
 
 def install(app: FastAPI, routers: Sequence[APIRouter]) -> None:

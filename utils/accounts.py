@@ -1,10 +1,10 @@
 """Accounts: what concerns a member and their logins or mails together.
 
-Owns no collection. May call: attempts, audit, logins, mails, one_time_tokens,
-tiers, tokens, users. Each use case writes the member first and the logins
-then: a log-in that is made meanwhile is met there, or has read the member after
-that. What nobody could repeat after a crash in between, a new password, ends
-the logins in the member's own transaction as well.
+Owns no collection. May call: api_keys, attempts, audit, logins, mails,
+one_time_tokens, tiers, tokens, users. Each use case writes the member first and
+the logins then: a log-in that is made meanwhile is met there, or has read the
+member after that. What nobody could repeat after a crash in between, a new
+password, ends the logins in the member's own transaction as well.
 """
 
 from collections.abc import Collection
@@ -26,6 +26,7 @@ from models.one_time_tokens import (
 )
 from models.users import Role, User, UserAdminUpdate, UserCreate, UserUpdate
 from utils import (
+    api_keys,
     attempts,
     audit,
     logins,
@@ -376,7 +377,7 @@ async def _record_own(action: AuditAction, user: User) -> None:
 
 
 async def _tell_logins(user: User) -> None:
-    """Makes a member's logins agree with the member.
+    """Makes a member's logins and API keys agree with the member.
 
     Of two racing changes, the one that writes the logins last reads the member
     after that: it finds what the other one wrote, and writes that.
@@ -386,6 +387,9 @@ async def _tell_logins(user: User) -> None:
             await logins.revoke_logins_of(user.id)
         await logins.change_standing_of(
             user.id, role=user.role, tier=user.tier
+        )
+        await api_keys.change_standing_of(
+            user.id, role=user.role, tier=user.tier, disabled=user.disabled
         )
         now = await users.get_user(user.id)
         if (now.role, now.tier, now.disabled) == (

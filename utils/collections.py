@@ -8,6 +8,7 @@ from typing import Final
 
 from config import db, files
 from utils import (
+    api_keys,
     attempts,
     audit,
     closings,
@@ -23,6 +24,7 @@ from utils import (
 )
 
 _OWNERS: Final = (
+    api_keys,
     attempts,
     audit,
     closings,

@@ -1,9 +1,10 @@
 """Exports: all that is kept about a member, in one document.
 
-Owns no collection. May call: audit, events, feedback, images, logins, mails,
-rsvps, users.
+Owns no collection. May call: api_keys, audit, events, feedback, images,
+logins, mails, rsvps, users.
 """
 
+from models.api_keys import ApiKeyRead
 from models.audit import AuditAction
 from models.base import utc_now
 from models.events import EventRead
@@ -13,6 +14,7 @@ from models.images import ImageRead
 from models.logins import Actor, LoginRead
 from models.users import MemberName, PrivateUser
 from utils import (
+    api_keys,
     audit,
     events,
     feedback,
@@ -42,6 +44,9 @@ async def export_account(actor: Actor) -> AccountExport:
         logins=[
             LoginRead.of(login, actor=actor)
             for login in await logins.list_all_of(user_id)
+        ],
+        api_keys=[
+            ApiKeyRead.of(key) for key in await api_keys.list_all_of(user_id)
         ],
         events=[
             EventRead.of(event)

@@ -332,6 +332,21 @@ async def disable(user_id: str) -> None:
     await _change(user_id, lambda _: {"disabled": True})
 
 
+async def hold(user_id: str) -> User:
+    """The member, whom nothing changes until the open transaction has written.
+
+    Of that and a racing change of the member, one comes first: both write the
+    document, here something that nobody reads.
+
+    Raises:
+        UserNotFoundError: there is none.
+    """
+    await db.collection(COLLECTION).update_one(
+        {"_id": user_id}, {"$set": {"held_by": new_id()}}
+    )
+    return await get_user(user_id)
+
+
 async def delete_user(user_id: str) -> None:
     """Forgets a member, whose e-mail is free from then on."""
     await db.collection(COLLECTION).delete_one({"_id": user_id})

@@ -96,6 +96,8 @@ class Cors(CORSMiddleware):
         if is_preflight(scope["method"], asked):
             await self._answer_preflight(asked, scope, receive, send)
         elif self.is_allowed_origin(origin.decode("latin-1")):
+            # Cookies count in what such a page asks for: see `Callers`.
+            scope["state"]["is_allowed_page"] = True
             await self.app(scope, receive, self._sender(origin, send))
         else:
             await self.app(scope, receive, send)

@@ -14,6 +14,7 @@ import pytest
 
 from config import db
 from config.main import settings
+from models.api_keys import ApiKeyCreate
 from models.events import EventUpdate
 from models.feedback import FeedbackCreate
 from models.one_time_tokens import Purpose
@@ -21,7 +22,7 @@ from models.users import Role, UserUpdate
 from tests import factories
 from tests.commands import counted
 from tests.contract import operations
-from utils import calendars, events, feedback, rsvps, users
+from utils import api_keys, calendars, events, feedback, rsvps, users
 
 Operation = tuple[str, str]
 
@@ -59,6 +60,12 @@ BUDGETS: dict[Operation, int] = {
     # deleted (1), and two deeds are written down (1). All logins are found
     # and ended twice (4).
     ("POST", "/v1/auth/password-reset"): 15,
+    # In a transaction, which is committed (1): the member is held (2), the
+    # keys are counted, the key is written, and the deed (3).
+    ("POST", "/v1/api-keys"): 7,
+    ("GET", "/v1/api-keys"): 2,
+    # The key is read first: it must be the caller's own.
+    ("DELETE", "/v1/api-keys/{key_id}"): 5,
     # A member, a mail (2) and what was done, in a transaction.
     ("POST", "/v1/users"): 5,
     ("GET", "/v1/users"): 2,
@@ -71,18 +78,19 @@ BUDGETS: dict[Operation, int] = {
     # All that is kept is read, one query for each collection; the audit has
     # two ends, and mails are a member's or an e-mail's. That it was asked for
     # is written down.
-    ("GET", "/v1/users/me/export"): 12,
+    ("GET", "/v1/users/me/export"): 13,
     # The password is confirmed like a log-in's (7); the closing, the member,
-    # the logins and the audit are one transaction (6); then each collection is
-    # looked through, the mails by the e-mail as well. A seat is given back as
-    # by its own endpoint (10), an own event cancelled likewise.
-    ("DELETE", "/v1/users/me"): 34,
+    # logins, keys and the audit are one transaction (7); then each collection
+    # is looked through, the mails by the e-mail as well. A seat is given back
+    # as by its own endpoint (10), an own event cancelled likewise.
+    ("DELETE", "/v1/users/me"): 36,
     ("GET", "/v1/users/{user_id}"): 2,
     # The member is read, read and replaced (3) together with the entry in the
     # audit, which says what was before (2), and with the tier, which must be
-    # there (1); the logins are found and ended (2), and given the role and the
-    # tier; the last read sees whether another admin was faster.
-    ("PATCH", "/v1/users/{user_id}"): 11,
+    # there (1); the logins are found and ended (2); they and the keys are given
+    # the role and the tier (2); the last read sees whether another admin was
+    # faster.
+    ("PATCH", "/v1/users/{user_id}"): 12,
     # The images are found and marked (2) in one transaction (1) with it.
     ("POST", "/v1/events"): 5,
     # One query where the guess of how far a page reaches holds; one that
@@ -211,6 +219,7 @@ _ASKED: dict[
     ("POST", "/v1/auth/password-reset"): lambda caller: _proof(
         caller, Purpose.PASSWORD_RESET, new_password="another long one"
     ),
+    ("POST", "/v1/api-keys"): lambda _: {"json": {"name": "door scanner"}},
     ("POST", "/v1/users"): lambda _: {"json": factories.registration()},
     ("PATCH", "/v1/users/me"): lambda _: {
         "json": {
@@ -299,6 +308,7 @@ _SOME_TIME = {
 _LOOKUPS: list[tuple[str, db.Document]] = [
     ("feedback", {"author_id": "x"}),
     ("feedback", {"event_id": "x"}),
+    ("api_keys", {"user_id": "x"}),
     ("audit", {"action": "x"}),
     ("audit", {"actor_id": "x"}),
     ("audit", {"target_id": "x"}),
@@ -362,6 +372,7 @@ async def _cost(
         event_id=event_id,
         feedback_id=feedback_id,
         **await _tier(),
+        key_id=await _key_id(caller) if "{key_id}" in template else "",
         image_id=await _image_id(other) if "{image_id}" in template else "",
     )
     asked = await _asked(operation, caller)
@@ -418,6 +429,11 @@ async def _fill(
     )
     for guest in guests:
         await rsvps.join(event_id, actor=guest.actor)
+
+
+async def _key_id(owner: factories.Member) -> str:
+    new = ApiKeyCreate(name="door scanner")
+    return (await api_keys.create_key(new, actor=owner.actor)).id
 
 
 async def _image_id(owner: factories.Member) -> str:

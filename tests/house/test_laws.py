@@ -18,6 +18,7 @@ import routes
 import utils
 from app import app
 from config import files
+from models.scopes import Scope, needed_admin_scope, needed_scope
 from tests.contract import operations
 from utils import audit
 from utils.collections import declared_indexes
@@ -266,6 +267,37 @@ def _has_examples(schema: dict[str, Any]) -> bool:
                 for field in model["properties"].values()
             )
     return False
+
+
+class TestScopes:
+    """Each route that asks who calls says which API keys may call it."""
+
+    def test_no_area_is_forgotten(self) -> None:
+        closed = {
+            path
+            for (method, path), operation in operations().items()
+            if "security" in operation and needed_scope(method, path) is None
+        }
+        areas = {path.split("/")[2] for path in closed}
+        # No key makes keys, or touches logins.
+        assert areas == {"api-keys", "auth"}
+
+    def test_those_two_are_closed(self) -> None:
+        for method, path in operations():
+            if path.startswith(("/v1/api-keys", "/v1/auth/")):
+                assert needed_scope(method, path) is None
+
+    def test_every_route_says_that_a_key_may_lack_it(self) -> None:
+        for asked, operation in operations().items():
+            if "security" in operation:
+                problem = operation["responses"]["403"]["content"]
+                slugs = problem["application/problem+json"]["examples"]
+                assert "insufficient-scope" in slugs, asked
+
+    def test_every_scope_opens_something(self) -> None:
+        needed = {needed_scope(*asked) for asked in operations()}
+        needed |= {needed_admin_scope(method) for method, _ in operations()}
+        assert needed - {None} == set(Scope)
 
 
 class TestScreens:
