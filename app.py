@@ -8,7 +8,7 @@ from starlette.middleware import Middleware
 
 from config import db
 from config.health import Check, Health, redis_check
-from config.logs import configure_logging
+from config.logs import AccessLog, configure_logging
 from config.mail import transport_of
 from config.main import (
     MAX_BODY_BYTES,
@@ -58,7 +58,7 @@ from utils.collections import declared_indexes
 
 __all__ = ["app"]
 
-configure_logging()
+configure_logging(settings)
 
 # What the lifespan builds the services from.
 app.state.settings = settings
@@ -77,10 +77,15 @@ app.state.health = Health(checks)
 WATCHED = ("/health/", "/metrics")
 OPEN_PATHS = (*WATCHED, "/docs", "/redoc", "/openapi.json")
 
+# Who is told of each request that is over.
+observers = [AccessLog(settings)] if settings.log_requests else []
+
 # What a request passes on its way in, outermost first; its answer comes back
 # the other way. A middleware of yours, pure ASGI, is one more line.
 pipeline = (
-    Middleware(RequestContext, on_fault=problems.on_fault),
+    Middleware(
+        RequestContext, on_fault=problems.on_fault, observers=observers
+    ),
     Middleware(SecurityHeaders, https_only=not settings.in_development),
     Middleware(
         ClientCaching,

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC
+from time import perf_counter
 from typing import Any, Final
 
 import pymongo
@@ -33,6 +34,8 @@ from pymongo.errors import (
     PyMongoError,
     WaitQueueTimeoutError,
 )
+
+from config.origin import origin_of_task
 
 __all__ = [
     "ASCENDING",
@@ -113,6 +116,27 @@ class _Address:
 
     uri: str = ""
     name: str = ""
+
+
+class _Client(AsyncMongoClient[Document]):
+    """The driver's client, which counts for each request what it asks.
+
+    The driver tells of commands by events, which cost 18 µs each to make. All
+    commands pass this method of its own, where counting costs 2; a test
+    compares both. A command's time includes the wait for a connection, a
+    second try counts as one with the first, and a bulk of writes is one insert.
+    """
+
+    async def _retry_internal(self, *args: Any, **named: Any) -> Any:
+        # Its fourth argument; an enumeration's member, or a plain text.
+        name = args[3] if len(args) > 3 else named["operation"]
+        begin = perf_counter()
+        try:
+            return await super()._retry_internal(*args, **named)
+        finally:
+            origin_of_task.get().count(
+                getattr(name, "value", name), perf_counter() - begin
+            )
 
 
 @dataclass
@@ -314,7 +338,7 @@ def _connection() -> _Connection:
 
 
 def _connect(address: _Address) -> _Connection:
-    client: AsyncMongoClient[Document] = AsyncMongoClient(
+    client = _Client(
         address.uri,
         appname="muster",
         tz_aware=True,

@@ -11,11 +11,14 @@ from types import FrameType
 from typing import Any
 
 from gunicorn.arbiter import Arbiter
+from gunicorn.config import Config
+from gunicorn.glogging import Logger
 from uvicorn_worker import UvicornWorker
 
 from config import db
 from config.embedded import EmbeddedDatabase, EmbeddedDatabaseError
 from config.lifespan import services
+from config.logs import configure_server_logging
 from config.mail import warning_of
 from config.protocol import MusterProtocol
 from config.settings import load_settings_or_exit
@@ -42,6 +45,15 @@ _embedded = (
 )
 
 
+class MusterLogger(Logger):
+    """Writes what the server says in the form of all other lines."""
+
+    def setup(self, cfg: Config) -> None:
+        """Follows gunicorn's settings, but for the form."""
+        super().setup(cfg)
+        configure_server_logging(_settings)
+
+
 class MusterWorker(UvicornWorker):
     """Serves the app on uvloop and `MusterProtocol`, without naming them.
 
@@ -55,6 +67,8 @@ class MusterWorker(UvicornWorker):
         "ws": "none",
         "lifespan": "on",
         "server_header": False,
+        # Muster writes a line for every request itself.
+        "access_log": False,
         "timeout_graceful_shutdown": _DRAIN_SECONDS,
         "timeout_notify": _NOTIFY_SECONDS,
     }
@@ -76,7 +90,7 @@ class MusterWorker(UvicornWorker):
 bind = f"0.0.0.0:{_settings.port}"
 workers = _settings.web_concurrency
 worker_class = "config.server.MusterWorker"
-accesslog = "-"
+logger_class = MusterLogger
 loglevel = "info"
 timeout = 60
 graceful_timeout = _DRAIN_SECONDS + 10

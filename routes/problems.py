@@ -154,6 +154,9 @@ def describe(schema: dict[str, Any]) -> dict[str, Any]:
 async def on_fault(request: Request, error: Exception) -> Response:
     """The answer to any exception; the log gets what the answer hides."""
     problem = _problem_of(request, error)
+    if problem.status >= 500:
+        # Who keeps a record of the request finds there what went wrong.
+        request.state.fault = error
     match problem:
         case InternalError():
             asked = f"{request.method} {request.url.path}"

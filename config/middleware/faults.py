@@ -1,9 +1,10 @@
 """Faults: what a stage or a route raises is answered inside of the guards."""
 
 from starlette.requests import Request
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from config.middleware import FaultHandler
+from config.origin import origin_of_task
 
 
 class Faults:
@@ -20,19 +21,11 @@ class Faults:
     async def __call__(
         self, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        started = False
-
-        async def send_noted(message: Message) -> None:
-            nonlocal started
-            started = True
-            await send(message)
-
         try:
-            await self._app(scope, receive, send_noted)
+            await self._app(scope, receive, send)
         except Exception as error:  # pylint: disable=broad-exception-caught
-            if started or scope["type"] != "http":
+            if scope["type"] != "http" or origin_of_task.get().status:
+                # It has begun to answer, and can't do so twice.
                 raise
-            # Who keeps a record of the request finds there what went wrong.
-            scope["state"]["fault"] = error
             response = await self._on_fault(Request(scope, receive), error)
             await response(scope, receive, send)
