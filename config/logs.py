@@ -10,7 +10,6 @@ import logging
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
-from time import time
 from typing import Final
 
 from config import masking

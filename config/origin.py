@@ -7,6 +7,7 @@ inherit it.
 
 import secrets
 import socket
+from collections.abc import MutableMapping
 from contextvars import ContextVar
 from time import perf_counter, time
 from typing import Any, Final
@@ -64,7 +65,7 @@ class Origin:  # pylint: disable=too-many-instance-attributes  # One a request.
     )
 
     def __init__(
-        self, request_id: str, address: str, scope: dict[str, Any]
+        self, request_id: str, address: str, scope: MutableMapping[str, Any]
     ) -> None:
         self.request_id = request_id
         self.address = address

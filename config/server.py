@@ -90,7 +90,7 @@ class MusterWorker(UvicornWorker):
 bind = f"0.0.0.0:{_settings.port}"
 workers = _settings.web_concurrency
 worker_class = "config.server.MusterWorker"
-logger_class = MusterLogger
+logger_class = "config.server.MusterLogger"
 loglevel = "info"
 timeout = 60
 graceful_timeout = _DRAIN_SECONDS + 10

@@ -115,7 +115,10 @@ class TestText:
         assert trace[0] == "  | Traceback (most recent call last):"
         assert any(line.endswith("forged\\x1b[2J") for line in trace)
 
-    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(
+        deadline=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture],
+    )
     @given(user=st.text())
     def test_users_forge_no_line(
         self, text: Written, user: str
