@@ -24,6 +24,7 @@
     ├── ConflictError                    409 (abstract)
     │   ├── EmailTakenError              409 email-taken
     │   ├── TooManyApiKeysError          409 too-many-api-keys
+    │   ├── IdempotencyKeyInFlightError  409 idempotency-key-in-flight
     │   ├── EventClosedError             409 event-closed
     │   ├── CapacityBelowSeatsError      409 capacity-below-seats
     │   ├── AlreadyDecidedError          409 already-decided
@@ -43,6 +44,7 @@
     ├── InvalidRequestError              422 invalid-request
     ├── ForgedTicketError                422 forged-ticket
     ├── InvalidTokenError                422 invalid-token
+    ├── IdempotencyKeyReusedError        422 idempotency-key-reused
     ├── TooManyAttemptsError             429 too-many-attempts
     ├── RateLimitedError                 429 rate-limited
     ├── InternalError                    500 internal-error
@@ -351,6 +353,17 @@ class TooManyApiKeysError(ConflictError):
         )
 
 
+class IdempotencyKeyInFlightError(ConflictError):
+    """An equal request with this key is not answered yet."""
+
+    title = "Idempotency-Key in flight"
+    slug = "idempotency-key-in-flight"
+    hint = "An equal request is not answered yet: try again in a moment."
+
+    def __init__(self) -> None:
+        super().__init__(headers={"Retry-After": "1"})
+
+
 class EventClosedError(ConflictError):
     """The event is cancelled or past."""
 
@@ -598,6 +611,15 @@ class InvalidTokenError(MusterError):
     title = "Invalid token"
     slug = "invalid-token"
     hint = "This token is used up, expired or mistyped: ask for a new mail."
+
+
+class IdempotencyKeyReusedError(MusterError):
+    """The key came with another request before."""
+
+    status = 422
+    title = "Idempotency-Key reused"
+    slug = "idempotency-key-reused"
+    hint = "This key came with another request: take a new one for this."
 
 
 class TooManyAttemptsError(MusterError):

@@ -9,11 +9,15 @@ from models.api_keys import ApiKeyCreate, ApiKeyCreated, ApiKeyRead
 from models.base import Page, PageQuery
 from models.exceptions import ApiKeyNotFoundError, TooManyApiKeysError
 from routes.dependencies import ApiKeyId, CurrentUser
+from routes.idempotency import IdempotentRoute
 from routes.problems import COMMON, WITH_BODY, member_problems, problems
 from utils import api_keys
 
 router = APIRouter(
-    prefix="/v1/api-keys", tags=["API keys"], responses=problems(*COMMON)
+    prefix="/v1/api-keys",
+    tags=["API keys"],
+    responses=problems(*COMMON),
+    route_class=IdempotentRoute,
 )
 
 

@@ -1,12 +1,13 @@
 """Dependencies: who calls, and the parts of a request that routes share."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from enum import StrEnum
 from typing import Annotated, Final, TypeVar
 
 from fastapi import Depends, Header, Path, Request
+from fastapi.dependencies.models import Dependant
 from fastapi.security import OAuth2PasswordBearer
 
 from config.etags import etags_in
@@ -90,6 +91,13 @@ async def require_admin(
             raise InsufficientScopeError(needed_admin_scope(request.method))
         raise ForbiddenError()
     return actor
+
+
+def calls_of(dependant: Dependant) -> Iterator[object]:
+    """What a route depends on, directly or not."""
+    for dependency in dependant.dependencies:
+        yield dependency.call
+        yield from calls_of(dependency)
 
 
 async def _if_match(

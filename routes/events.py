@@ -29,6 +29,7 @@ from routes.dependencies import (
     IfMatch,
     MaybeUser,
 )
+from routes.idempotency import IdempotentRoute
 from routes.problems import (
     COMMON,
     WITH_BODY,
@@ -39,7 +40,10 @@ from routes.problems import (
 from utils import events, organising, rsvps
 
 router = APIRouter(
-    prefix="/v1/events", tags=["Events"], responses=problems(*COMMON)
+    prefix="/v1/events",
+    tags=["Events"],
+    responses=problems(*COMMON),
+    route_class=IdempotentRoute,
 )
 
 

@@ -3,11 +3,15 @@
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
 from models.scopes import Scope, needed_admin_scope, needed_scope
-from routes.dependencies import LOGIN, require_actor, require_admin
+from routes.dependencies import (
+    LOGIN,
+    calls_of,
+    require_actor,
+    require_admin,
+)
 
 _HEADER: Final = "API key"
 _COOKIE: Final = "API key cookie"
@@ -60,7 +64,7 @@ def describe(
 
 def _ways(route: APIRoute, method: str) -> Iterator[dict[str, list[Scope]]]:
     """Each way to be let in; an empty one is that of strangers."""
-    asked = set(_calls(route.dependant))
+    asked = set(calls_of(route.dependant))
     if require_actor not in asked:
         yield {}
     if not asked & {require_actor, LOGIN}:
@@ -73,9 +77,3 @@ def _ways(route: APIRoute, method: str) -> Iterator[dict[str, list[Scope]]]:
             scopes.add(needed_admin_scope(method))
         yield {_HEADER: sorted(scopes)}
         yield {_COOKIE: sorted(scopes)}
-
-
-def _calls(dependant: Dependant) -> Iterator[object]:
-    for dependency in dependant.dependencies:
-        yield dependency.call
-        yield from _calls(dependency)

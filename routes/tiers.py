@@ -24,6 +24,7 @@ from models.tiers import (
     TierUpdate,
 )
 from routes.dependencies import AdminUser, CurrentUser, IfMatch
+from routes.idempotency import IdempotentRoute
 from routes.problems import (
     COMMON,
     WITH_BODY,
@@ -34,7 +35,10 @@ from routes.problems import (
 from utils import tier_members, tiers
 
 router = APIRouter(
-    prefix="/v1/tiers", tags=["Tiers"], responses=problems(*COMMON)
+    prefix="/v1/tiers",
+    tags=["Tiers"],
+    responses=problems(*COMMON),
+    route_class=IdempotentRoute,
 )
 
 
