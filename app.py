@@ -23,6 +23,7 @@ from config.middleware.callers import Callers, ServiceKey
 from config.middleware.client_caching import ClientCaching
 from config.middleware.context import RequestContext
 from config.middleware.cors import Cors
+from config.middleware.disconnects import Disconnects
 from config.middleware.entity_tags import EntityTags
 from config.middleware.faults import Faults
 from config.middleware.heads import HeadRequests
@@ -86,6 +87,7 @@ pipeline = (
     Middleware(
         RequestContext, on_fault=problems.on_fault, observers=observers
     ),
+    Middleware(Disconnects),
     Middleware(SecurityHeaders, https_only=not settings.in_development),
     Middleware(
         ClientCaching,
