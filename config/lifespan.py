@@ -6,7 +6,7 @@ from contextlib import aclosing, asynccontextmanager, suppress
 
 from fastapi import FastAPI
 
-from config import chores, db, transactions
+from config import cache, chores, db, transactions
 from config.embedded import EmbeddedDatabase, EmbeddedDatabaseError
 from config.settings import Settings
 
@@ -40,6 +40,11 @@ async def services(
     async with (
         _database_uri(settings) as uri,
         db.connected(uri, settings.mongo_db_name, indexes),
+        cache.opened(
+            settings.data_dir,
+            redis_url=settings.redis_url,
+            alone=settings.mongo_db_uri is None,
+        ),
     ):
         transactions.keep_notes_in(settings.data_dir / "sessions")
         await transactions.undo_the_dead()

@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 from pymongo import monitoring
 
-from config import db, transactions
+from config import cache, db, transactions
 from config.embedded import EmbeddedDatabase
 from tests.commands import RECORDER
 
@@ -99,6 +99,8 @@ async def _database(services: None) -> AsyncIterator[None]:
 
     yield services
     await db.wipe_test_database(declared_indexes())
+    # What was cached shows what is not there any more.
+    cache.forget_all()
 
 
 @pytest_asyncio.fixture(name="client")

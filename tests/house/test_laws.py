@@ -33,6 +33,17 @@ _OPENERS = (
     "files.read",
     "files.write",
 )
+# The driver's, and those of `config/db.py`.
+_WRITES = (
+    "insert_",
+    "update_",
+    "replace_",
+    "delete_",
+    "bulk_write",
+    "find_one_and_",
+    "drop",
+    "rename",
+)
 ROOMS = ("config", "routes", "utils", "models", "docs", "scripts")
 
 
@@ -158,6 +169,44 @@ class TestAudit:
     def test_nothing_expires(self) -> None:
         for index in audit.INDEXES:
             assert "expireAfterSeconds" not in index.document
+
+
+class TestCache:
+    """No change of what is cached is forgotten: see `config/cache.py`."""
+
+    def test_every_write_of_events_says_what_it_ends(self) -> None:
+        tree = ast.parse((ROOT / "utils/events.py").read_text("utf-8"))
+        silent = [
+            f"{function.name}:{call.lineno} {call.func.attr}"
+            for function in tree.body
+            if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+            and "invalidat" not in _said_around(function)
+            for call in ast.walk(function)
+            if isinstance(call, ast.Call)
+            and isinstance(call.func, ast.Attribute)
+            and call.func.attr.startswith(_WRITES)
+        ]
+        assert not silent
+
+    def test_nobody_else_gets_hold_of_events_to_write_them(self) -> None:
+        """Whom their owner passes the collection to only reads it."""
+        writes = [
+            f"{path}:{call.lineno}"
+            for path, tree in _sources()
+            if path.stem in ("event_pages", "event_walks", "paging")
+            for call in ast.walk(tree)
+            if isinstance(call, ast.Attribute) and call.attr.startswith(_WRITES)
+        ]
+        assert not writes
+
+
+def _said_around(function: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
+    """The decorators of a function, and what its blocks stand in."""
+    said = [*function.decorator_list]
+    for node in ast.walk(function):
+        if isinstance(node, ast.With):
+            said += [item.context_expr for item in node.items]
+    return " ".join(map(ast.unparse, said))
 
 
 class TestUtils:
