@@ -24,6 +24,7 @@ from config.middleware.client_caching import ClientCaching
 from config.middleware.context import RequestContext
 from config.middleware.cors import Cors
 from config.middleware.disconnects import Disconnects
+from config.middleware.docs_gate import DocsGate
 from config.middleware.entity_tags import EntityTags
 from config.middleware.faults import Faults
 from config.middleware.heads import HeadRequests
@@ -32,6 +33,7 @@ from config.middleware.security_headers import SecurityHeaders
 from docs import service as docs
 from models.exceptions import (
     MissingKeyError,
+    NotFoundError,
     PreflightRefusedError,
     UnknownHostError,
 )
@@ -53,7 +55,7 @@ from routes import (
     tiers,
     users,
 )
-from utils import callers
+from utils import callers, docs_visitors
 from utils.chores import declared_chores
 from utils.collections import declared_indexes
 
@@ -111,6 +113,14 @@ pipeline = (
     ),
     Middleware(Faults, on_fault=problems.on_fault),
     Middleware(
+        DocsGate,
+        access=settings.docs_open_to,
+        admit=docs_visitors.admit,
+        key_name=settings.api_key_name,
+        on_fault=problems.on_fault,
+        absence=NotFoundError,
+    ),
+    Middleware(
         Callers,
         identify=callers.identify,
         key_name=settings.api_key_name,
@@ -156,7 +166,7 @@ for router in routers:
     # Not include_router, which matches every path twice: 20 µs a request.
     app.router.routes.extend(router.routes)
 problems.install(app, routers)
-service.install_docs(app, settings.docs_open_to)
+service.install_docs(app)
 
 
 def _openapi() -> dict[str, Any]:

@@ -48,5 +48,8 @@ TAGS = [
 
 GET_SERVICE: EndpointDoc = {
     "summary": "What this is",
-    "description": "Name and version of the service, and where its docs are.",
+    "description": """Name and version of the service, and where its docs are.
+
+The version is for those who may read the docs; where not everybody may, it is
+null here, and stands in `/openapi.json`.""",
 }

@@ -92,6 +92,17 @@ async def log_in(
         BadCredentialsError: they don't belong together.
         TooManyAttemptsError: too many logins failed for this e-mail.
     """
+    user = await check_password(email, password, address=address)
+    return await logins.create_login(user, client=client)
+
+
+async def check_password(email: str, password: str, *, address: str) -> User:
+    """The member whose e-mail and password these are; no login is made.
+
+    Raises:
+        BadCredentialsError: they don't belong together.
+        TooManyAttemptsError: too many logins failed for this e-mail.
+    """
     attempt = await attempts.begin(users.email_key(email), source=address)
     user = await users.find_user_by_email(email)
     if not await users.may_log_in(user, password) or user is None:
@@ -103,7 +114,7 @@ async def log_in(
         )
         raise BadCredentialsError()
     await attempts.succeed(attempt)
-    return await logins.create_login(user, client=client)
+    return user
 
 
 async def update_own(
