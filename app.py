@@ -29,6 +29,7 @@ from config.middleware.entity_tags import EntityTags
 from config.middleware.faults import Faults
 from config.middleware.heads import HeadRequests
 from config.middleware.hosts import TrustedHosts
+from config.middleware.rate_limits import RateLimits
 from config.middleware.security_headers import SecurityHeaders
 from docs import service as docs
 from models.exceptions import (
@@ -55,7 +56,7 @@ from routes import (
     tiers,
     users,
 )
-from utils import callers, docs_visitors
+from utils import callers, docs_visitors, rate_limits
 from utils.chores import declared_chores
 from utils.collections import declared_indexes
 
@@ -63,22 +64,45 @@ __all__ = ["app"]
 
 configure_logging(settings)
 
+# Whoever watches the service shows no credentials, or a token for that alone;
+# the docs have a gate of their own.
+WATCHED = ("/health/", "/metrics")
+# A page of the docs fetches its own assets.
+UNLIMITED = (*WATCHED, "/docs/assets/", "/redoc/")
+OPEN_PATHS = (*WATCHED, "/docs", "/redoc", "/openapi.json")
+
+# The first is matched first: calendars' paths look like ids of events to
+# those of events, which are read most.
+routers = (
+    calendars.router,
+    events.router,
+    rsvps.router,
+    check_ins.router,
+    feedback.router,
+    images.router,
+    accounts.router,
+    users.router,
+    auth.router,
+    api_keys.router,
+    audit.router,
+    health.router,
+    tiers.router,
+    service.router,
+)
+templates = problems.templates_of(routers, but=WATCHED)
+
 # What the lifespan builds the services from.
 app.state.settings = settings
 app.state.indexes = declared_indexes()
 app.state.mail = transport_of(settings)
-app.state.chores = declared_chores(app.state.mail)
+app.state.limiter = rate_limits.limiter_of(settings, templates)
+app.state.chores = declared_chores(app.state.mail, app.state.limiter)
 
 # What this process can't serve without, each with its own time limit.
 checks = [Check("database", db.ping, seconds=2)]
 if settings.redis_url is not None:
     checks.append(redis_check(settings.redis_url.get_secret_value(), seconds=1))
 app.state.health = Health(checks)
-
-# Whoever watches the service shows no credentials, or a token for that alone;
-# the docs have a gate of their own.
-WATCHED = ("/health/", "/metrics")
-OPEN_PATHS = (*WATCHED, "/docs", "/redoc", "/openapi.json")
 
 # Who is told of each request that is over.
 observers = [AccessLog(settings)] if settings.log_requests else []
@@ -128,6 +152,11 @@ pipeline = (
         open_paths=WATCHED,
     ),
     Middleware(
+        RateLimits,
+        admit=app.state.limiter.admit,
+        open_paths=UNLIMITED,
+    ),
+    Middleware(
         ServiceKey,
         is_needed=settings.service_key is not None,
         refusal=partial(MissingKeyError, settings.api_key_name),
@@ -144,24 +173,6 @@ pipeline = (
 )
 app.user_middleware.extend(pipeline)
 
-# The first is matched first: calendars' paths look like ids of events to
-# those of events, which are read most.
-routers = (
-    calendars.router,
-    events.router,
-    rsvps.router,
-    check_ins.router,
-    feedback.router,
-    images.router,
-    accounts.router,
-    users.router,
-    auth.router,
-    api_keys.router,
-    audit.router,
-    health.router,
-    tiers.router,
-    service.router,
-)
 for router in routers:
     # Not include_router, which matches every path twice: 20 µs a request.
     app.router.routes.extend(router.routes)

@@ -20,6 +20,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     async with (
         services(app.state.settings, app.state.indexes),
         aclosing(app.state.mail),
+        aclosing(app.state.limiter),
         chores.running(app.state.chores),
     ):
         # The last to begin and the first to end: nothing above is half there

@@ -5,7 +5,6 @@ RFC 9457. The framework's own errors become the same kind of answer.
 
 import http
 import logging
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -19,6 +18,7 @@ from starlette.responses import Response
 
 from config import db
 from config.main import settings
+from config.templates import Templates, find_template
 from models.exceptions import (
     BodyTooLargeError,
     DatabaseUnavailableError,
@@ -31,6 +31,8 @@ from models.exceptions import (
     MusterError,
     NotAuthenticatedError,
     NotFoundError,
+    RateLimitedError,
+    RateLimitUnavailableError,
     UnsupportedMediaTypeError,
 )
 
@@ -43,15 +45,18 @@ _MEDIA_TYPES: Final = {
 
 # A body of garbage must not make a longer answer.
 _MOST_FAULTS: Final = 20
-_PARAMETER: Final = re.compile(r"{[^}]*}")
 _LOG: Final = logging.getLogger("muster.problems")
 
+
+# Requests are counted before anything is done for them.
+COUNTED: Final = (RateLimitedError, RateLimitUnavailableError)
 
 # Every endpoint reads a database, and checks what it is sent; where the
 # service has a key, each asks for it.
 COMMON: Final = (
     InvalidRequestError,
     DatabaseUnavailableError,
+    *COUNTED,
     *((MissingKeyError, NotAuthenticatedError) if settings.api_key else ()),
 )
 
@@ -123,6 +128,18 @@ def admin_problems(
     return member_problems(ForbiddenError, *errors)
 
 
+def templates_of(
+    routers: Sequence[APIRouter], *, but: tuple[str, ...] = ()
+) -> Templates:
+    """The route templates of `routers`, except those that begin with `but`."""
+    return {
+        route.path: route.path_regex
+        for router in routers
+        for route in router.routes
+        if isinstance(route, APIRoute) and not route.path.startswith(but)
+    }
+
+
 def install(app: FastAPI, routers: Sequence[APIRouter]) -> None:
     """Makes every error of `app`, which serves `routers`, a problem+json."""
     app.state.api_routes = [
@@ -131,6 +148,7 @@ def install(app: FastAPI, routers: Sequence[APIRouter]) -> None:
         for route in router.routes
         if isinstance(route, APIRoute)
     ]
+    app.state.templates = templates_of(routers)
     app.add_exception_handler(MusterError, on_fault)
     app.add_exception_handler(HTTPException, on_fault)
     app.add_exception_handler(RequestValidationError, on_fault)
@@ -224,18 +242,7 @@ def _methods_at(request: Request) -> list[str]:
 
 
 def _template_of(request: Request) -> str | None:
-    """The path's own template: /v1/events/queue, not /v1/events/{event_id}."""
-    routes: list[APIRoute] = request.app.state.api_routes
-    fitting = {
-        route.path
-        for route in routes
-        if route.path_regex.match(request.url.path)
-    }
-    return max(fitting, key=_literal_length, default=None)
-
-
-def _literal_length(template: str) -> int:
-    return len(_PARAMETER.sub("", template))
+    return find_template(request.app.state.templates, request.url.path)
 
 
 def _of_validation(

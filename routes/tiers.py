@@ -1,5 +1,6 @@
 """Tiers: groups of members, and how often each may call what."""
 
+from collections.abc import Collection
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Path, Query, Request, status
@@ -42,8 +43,9 @@ router = APIRouter(
 )
 
 
-def _limited_paths(request: Request) -> frozenset[str]:
-    return frozenset(route.path for route in request.app.state.api_routes)
+def _limited_paths(request: Request) -> Collection[str]:
+    paths: Collection[str] = request.app.state.limiter.paths
+    return paths
 
 
 Name = Annotated[TierName, Path(description="Name of a tier.")]
@@ -54,7 +56,7 @@ _CHANGE_ERRORS: Final = (
     RateLimitExistsError,
     StaleError,
 )
-LimitedPaths = Annotated[frozenset[str], Depends(_limited_paths)]
+LimitedPaths = Annotated[Collection[str], Depends(_limited_paths)]
 
 
 @router.post(

@@ -1,6 +1,6 @@
 """What tests are made of: valid things, any part of which can be overridden."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from io import BytesIO
@@ -78,11 +78,12 @@ def actor(role: Role = Role.MEMBER) -> Actor:
     return Actor(new_id(), new_id(), role)
 
 
-async def tier(name: str = "gold", **limits: int) -> Tier:
-    """A tier with limits a minute: of all paths, or of `path=limit` each."""
+async def tier(
+    name: str = "gold", limits: Mapping[str, int] | None = None
+) -> Tier:
+    """A tier with so many requests a minute by path."""
     await tiers.create_tier(TierCreate(name=name), actor_id=None)
-    given = {f"/v1/{path}": limit for path, limit in limits.items()}
-    for path, limit in (given or {"*": 100}).items():
+    for path, limit in (limits or {"*": 100}).items():
         await tiers.add_rate_limit(
             name,
             RateLimitCreate(path=path, limit=limit, period_seconds=60),

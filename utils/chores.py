@@ -1,23 +1,32 @@
 """Chores: all that workers do again and again, beside the requests.
 
-Owns no collection. May call: closings, image_uses, mailer, mails. Each chore
-is safe in several workers at once, and does what another one, killed, has left.
+Owns no collection. May call: closings, image_uses, mailer, mails,
+rate_limits, tiers. Each chore is safe in several workers at once, and does
+what another one, killed, has left.
 """
 
 from functools import partial
 
 from config.chores import Chore
 from config.mail import Transport
-from utils import closings, image_uses, mailer, mails
+from utils import closings, image_uses, mailer, mails, rate_limits, tiers
 
 _MAIL_SECONDS = 2.0
 _REMINDERS_SECONDS = 5 * 60.0
 _CLOSINGS_SECONDS = 60.0
 _SWEEP_SECONDS = 60 * 60.0
+_LIMITS_SECONDS = 1.0
 
 
-def declared_chores(transport: Transport) -> tuple[Chore, ...]:
-    """The chores of a worker, whose mails go where `transport` brings them."""
+def declared_chores(
+    transport: Transport, limiter: rate_limits.RateLimiter
+) -> tuple[Chore, ...]:
+    """The chores of a worker.
+
+    Args:
+        transport: where its mails go.
+        limiter: what it admits requests by.
+    """
     return (
         Chore(
             "sending mail",
@@ -39,5 +48,11 @@ def declared_chores(transport: Transport) -> tuple[Chore, ...]:
             "sweeping images",
             image_uses.sweep_images,
             every_seconds=_SWEEP_SECONDS,
+        ),
+        Chore(
+            "reading rate limits",
+            limiter.refresh,
+            every_seconds=_LIMITS_SECONDS,
+            wake=tiers.changed,
         ),
     )
