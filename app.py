@@ -21,7 +21,7 @@ from config.main import (
 from config.middleware.bodies import BodyLimit
 from config.middleware.callers import Callers, ServiceKey
 from config.middleware.client_caching import ClientCaching
-from config.middleware.context import RequestContext
+from config.middleware.context import Observer, RequestContext
 from config.middleware.cors import Cors
 from config.middleware.disconnects import Disconnects
 from config.middleware.docs_gate import DocsGate
@@ -29,6 +29,7 @@ from config.middleware.entity_tags import EntityTags
 from config.middleware.faults import Faults
 from config.middleware.heads import HeadRequests
 from config.middleware.hosts import TrustedHosts
+from config.middleware.http_events import HttpEvents, Recorder
 from config.middleware.rate_limits import RateLimits
 from config.middleware.security_headers import SecurityHeaders
 from docs import service as docs
@@ -48,6 +49,7 @@ from routes import (
     events,
     feedback,
     health,
+    http_events,
     images,
     problems,
     rsvps,
@@ -85,6 +87,7 @@ routers = (
     auth.router,
     api_keys.router,
     audit.router,
+    http_events.router,
     health.router,
     tiers.router,
     service.router,
@@ -105,7 +108,9 @@ if settings.redis_url is not None:
 app.state.health = Health(checks)
 
 # Who is told of each request that is over.
-observers = [AccessLog(settings)] if settings.log_requests else []
+observers: list[Observer] = [Recorder(but=WATCHED)]
+if settings.log_requests:
+    observers.append(AccessLog(settings))
 
 # What a request passes on its way in, outermost first; its answer comes back
 # the other way. A middleware of yours, pure ASGI, is one more line.
@@ -114,6 +119,12 @@ pipeline = (
         RequestContext, on_fault=problems.on_fault, observers=observers
     ),
     Middleware(Disconnects),
+    Middleware(
+        HttpEvents,
+        is_admin=callers.is_admin,
+        trace_all=settings.http_events_trace,
+        but=WATCHED,
+    ),
     Middleware(SecurityHeaders, https_only=not settings.in_development),
     Middleware(
         ClientCaching,

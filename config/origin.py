@@ -79,7 +79,8 @@ class Origin:  # pylint: disable=too-many-instance-attributes  # One a request.
         self.commands: list[str] = []
         self.command_count = 0
         self.command_seconds = 0.0
-        self.trace: object = None
+        # Of a module above this one: config/traces.py.
+        self.trace: Any = None
 
     @property
     def member_id(self) -> str | None:

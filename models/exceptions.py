@@ -18,7 +18,8 @@
     │   ├── ForeignTicketError           404 foreign-ticket
     │   ├── ImageNotFoundError           404 image-not-found
     │   ├── TierNotFoundError            404 tier-not-found
-    │   └── RateLimitNotFoundError       404 rate-limit-not-found
+    │   ├── RateLimitNotFoundError       404 rate-limit-not-found
+    │   └── HttpEventNotFoundError       404 http-event-not-found
     ├── MethodNotAllowedError            405 method-not-allowed
     ├── NotAcceptableError               406 not-acceptable
     ├── ConflictError                    409 (abstract)
@@ -291,6 +292,17 @@ class RateLimitNotFoundError(NotFoundError):
 
     def __init__(self, name: str, limit_id: str) -> None:
         super().__init__(facts={"tier": name, "rate_limit_id": limit_id})
+
+
+class HttpEventNotFoundError(NotFoundError):
+    """The ring has no request with this id, or not any more."""
+
+    title = "HTTP event not found"
+    slug = "http-event-not-found"
+    hint = "None of the last requests has this id."
+
+    def __init__(self, request_id: str) -> None:
+        super().__init__(facts={"http_event_id": request_id})
 
 
 class MethodNotAllowedError(MusterError):

@@ -24,6 +24,12 @@ async def identify(shown: Credentials) -> Actor | Exception | None:
         return error
 
 
+async def is_admin(shown: Credentials) -> bool:
+    """True where these are the credentials of an admin."""
+    actor = await identify(shown)
+    return isinstance(actor, Actor) and actor.is_admin
+
+
 async def _identify(shown: Credentials) -> Actor | None:
     if shown.is_foreign:
         raise NotAuthenticatedError(

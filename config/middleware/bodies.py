@@ -43,7 +43,8 @@ class BodyLimit:
         limit_bytes = self._exceptions.get(
             (scope["method"], scope["path"]), self._limit_bytes
         )
-        scope.setdefault("state", {})["body_limit_bytes"] = limit_bytes
+        state = scope.setdefault("state", {})
+        state["body_limit_bytes"] = limit_bytes
         if _content_length(scope) > limit_bytes:
             response = await self._on_fault(
                 Request(scope, receive), HTTPException(413)
@@ -56,6 +57,7 @@ class BodyLimit:
             nonlocal received
             message = await receive()
             received += len(message.get("body", b""))
+            state["body_bytes"] = received
             if received > limit_bytes:
                 raise HTTPException(413)
             return message
