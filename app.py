@@ -7,6 +7,7 @@ from fastapi.openapi.utils import get_openapi
 from starlette.middleware import Middleware
 
 from config import db
+from config.firebase import Firebase
 from config.health import Check, Health, redis_check
 from config.logs import AccessLog, configure_logging
 from config.mail import transport_of
@@ -32,6 +33,7 @@ from config.middleware.hosts import TrustedHosts
 from config.middleware.http_events import HttpEvents, Recorder
 from config.middleware.rate_limits import RateLimits
 from config.middleware.security_headers import SecurityHeaders
+from config.remote_keys import RemoteKeys
 from docs import service as docs
 from models.exceptions import (
     MissingKeyError,
@@ -98,6 +100,9 @@ templates = problems.templates_of(routers, but=WATCHED)
 app.state.settings = settings
 app.state.indexes = declared_indexes()
 app.state.mail = transport_of(settings)
+app.state.firebase = Firebase(
+    settings.firebase_project_id, RemoteKeys(settings.firebase_keys_url)
+)
 app.state.limiter = rate_limits.limiter_of(settings, templates)
 app.state.chores = declared_chores(app.state.mail, app.state.limiter)
 

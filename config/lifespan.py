@@ -21,6 +21,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         services(app.state.settings, app.state.indexes),
         aclosing(app.state.mail),
         aclosing(app.state.limiter),
+        aclosing(app.state.firebase.keys),
         chores.running(app.state.chores),
     ):
         # The last to begin and the first to end: nothing above is half there

@@ -34,6 +34,7 @@ class AuditAction(StrEnum):
     EVENT_DENIED = "event.denied"
     EVENT_HANDED_OVER = "event.handed-over"
     FEEDBACK_DELETED = "feedback.deleted"
+    FIREBASE_LINKED = "firebase.linked"
     GUEST_CHECKED_IN = "guest.checked-in"
     GUEST_CHECKED_OUT = "guest.checked-out"
     GUEST_INVITED = "guest.invited"

@@ -50,6 +50,7 @@
     ├── RateLimitedError                 429 rate-limited
     ├── InternalError                    500 internal-error
     ├── DatabaseUnavailableError         503 database-unavailable
+    ├── KeysUnavailableError             503 keys-unavailable
     ├── NotReadyError                    503 not-ready
     └── RateLimitUnavailableError        503 rate-limit-unavailable
 
@@ -348,8 +349,8 @@ class EmailTakenError(ConflictError):
     slug = "email-taken"
     hint = "An account with this e-mail exists: log in, or use another one."
 
-    def __init__(self, email: str) -> None:
-        super().__init__(facts={"email": email})
+    def __init__(self, email: str, detail: str = "") -> None:
+        super().__init__(detail, {"email": email})
 
 
 class TooManyApiKeysError(ConflictError):
@@ -690,6 +691,18 @@ class DatabaseUnavailableError(MusterError):
 
     def __init__(self) -> None:
         super().__init__(headers={"Retry-After": "2"})
+
+
+class KeysUnavailableError(MusterError):
+    """Whose tokens are good can't be found out at present."""
+
+    status = 503
+    title = "Keys unavailable"
+    slug = "keys-unavailable"
+    hint = "Firebase's keys can't be fetched at present: try again in a moment."
+
+    def __init__(self) -> None:
+        super().__init__(headers={"Retry-After": "5"})
 
 
 class NotReadyError(MusterError):

@@ -49,6 +49,7 @@ class AccountExport(BaseModel):
 
     exported_at: datetime
     account: PrivateUser
+    firebase_id: str | None = Field(description="Who you are at Firebase.")
     logins: list[LoginRead]
     api_keys: list[ApiKeyRead]
     events: list[EventRead] = Field(description="Those that you created.")

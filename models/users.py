@@ -72,6 +72,7 @@ class User(ExtendedBaseModel):
         email_verified_at: when they showed that they read what is sent to
             `email`; None for an e-mail that nobody has shown that of.
         tier: the name of their tier; None for the default limits.
+        firebase_id: who they are at Firebase, if they sign in so.
         welcomed: whether they have verified any e-mail before.
         revision: changes with every change.
     """
@@ -86,6 +87,7 @@ class User(ExtendedBaseModel):
     links: Links = []
     calendar_hash: str | None = None
     email_verified_at: UtcTime | None = None
+    firebase_id: str | None = None
     welcomed: bool = False
     image_id: str | None = None
     created_at: UtcTime = Field(default_factory=utc_now)

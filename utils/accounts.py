@@ -50,14 +50,25 @@ async def register(new: UserCreate) -> User:
         EmailTakenError: the e-mail has an account.
         InvalidRequestError: the password is one of the commonest.
     """
-    user = await users.prepare_user(new)
+    return await admit(await users.prepare_user(new))
+
+
+async def admit(user: User) -> User:
+    """Stores a new member, who gets a mail: a welcome, if the e-mail is proven.
+
+    Raises:
+        EmailTakenError: the e-mail has an account.
+    """
 
     async def work() -> None:
         await users.add_user(user)
-        await _send_verification(user)
+        if user.email_verified:
+            await _send_welcome(user)
+        else:
+            await _send_verification(user)
         await _record_own(AuditAction.MEMBER_REGISTERED, user)
 
-    await transactions.run(work, turn=users.email_key(new.email))
+    await transactions.run(work, turn=users.email_key(user.email))
     return user
 
 
@@ -355,10 +366,12 @@ async def _note_proof(before: User, user: User) -> None:
         return
     await _record_own(AuditAction.EMAIL_VERIFIED, user)
     if not before.welcomed:
-        kind = MailKind.WELCOME
-        await mails.queue(
-            Mail(key=f"{kind}:{user.id}", kind=kind, user_id=user.id)
-        )
+        await _send_welcome(user)
+
+
+async def _send_welcome(user: User) -> None:
+    kind = MailKind.WELCOME
+    await mails.queue(Mail(key=f"{kind}:{user.id}", kind=kind, user_id=user.id))
 
 
 async def _send_verification(user: User) -> None:

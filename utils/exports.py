@@ -41,6 +41,7 @@ async def export_account(actor: Actor) -> AccountExport:
     return AccountExport(
         exported_at=utc_now(),
         account=PrivateUser.of(user),
+        firebase_id=user.firebase_id,
         logins=[
             LoginRead.of(login, actor=actor)
             for login in await logins.list_all_of(user_id)

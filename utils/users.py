@@ -50,6 +50,12 @@ INDEXES: Final = [
         unique=True,
         partialFilterExpression={"calendar_hash": {"$gt": ""}},
     ),
+    # Racing first sign-ins of one user of Firebase meet here.
+    db.IndexModel(
+        "firebase_id",
+        unique=True,
+        partialFilterExpression={"firebase_id": {"$gt": ""}},
+    ),
     # Not a partial one: the planners don't see that `$in` implies it.
     db.IndexModel("image_id"),
 ]
@@ -108,6 +114,14 @@ async def find_user_by_calendar(calendar_hash: str) -> User | None:
     """The member whose calendar has this secret; None when nobody's has."""
     document = await db.collection(COLLECTION).find_one(
         {"calendar_hash": calendar_hash}
+    )
+    return None if document is None else User.from_document(document)
+
+
+async def find_user_by_firebase(firebase_id: str) -> User | None:
+    """The member with this id at Firebase; None when nobody has it."""
+    document = await db.collection(COLLECTION).find_one(
+        {"firebase_id": firebase_id}
     )
     return None if document is None else User.from_document(document)
 
@@ -292,12 +306,35 @@ async def prove_email(
             "email_verified_at": user.email_verified_at or utc_now(),
             "welcomed": True,
             "password_hash": password_hash or user.password_hash,
+            # Who resets a password throws out whoever came in otherwise. Where
+            # both e-mails are proven, Firebase's user comes in again.
+            "firebase_id": None if password_hash else user.firebase_id,
         }
 
     try:
         return await _change(user_id, proven)
     except UserNotFoundError:
         raise InvalidTokenError() from None
+
+
+async def link_firebase(
+    user_id: str, *, email: str, firebase_id: str
+) -> User:
+    """Lets a user of Firebase with the same proven e-mail come in.
+
+    Raises:
+        UserNotFoundError: the account is gone.
+        EmailTakenError: it has another e-mail by now, or another account is
+            linked.
+    """
+
+    def linked(user: User) -> dict[str, Any]:
+        if not user.email_verified or not is_email_of(user, email):
+            raise EmailTakenError(email)
+        return {"firebase_id": firebase_id}
+
+    _, user = await _change(user_id, linked)
+    return user
 
 
 async def administer_user(
