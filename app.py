@@ -7,6 +7,7 @@ from fastapi.openapi.utils import get_openapi
 from starlette.middleware import Middleware
 
 from config import db
+from config.chores import Chore
 from config.firebase import Firebase
 from config.health import Check, Health, redis_check
 from config.logs import AccessLog, configure_logging
@@ -19,6 +20,7 @@ from config.main import (
     app,
     settings,
 )
+from config.metrics import SAMPLE_SECONDS, Metrics
 from config.middleware.bodies import BodyLimit
 from config.middleware.callers import Callers, ServiceKey
 from config.middleware.client_caching import ClientCaching
@@ -53,6 +55,7 @@ from routes import (
     health,
     http_events,
     images,
+    metrics,
     problems,
     rsvps,
     schemes,
@@ -63,6 +66,7 @@ from routes import (
 from utils import callers, docs_visitors, rate_limits
 from utils.chores import declared_chores
 from utils.collections import declared_indexes
+from utils.totals import declared_totals
 
 __all__ = ["app"]
 
@@ -91,6 +95,7 @@ routers = (
     audit.router,
     http_events.router,
     health.router,
+    metrics.router,
     tiers.router,
     service.router,
 )
@@ -104,7 +109,11 @@ app.state.firebase = Firebase(
     settings.firebase_project_id, RemoteKeys(settings.firebase_keys_url)
 )
 app.state.limiter = rate_limits.limiter_of(settings, templates)
-app.state.chores = declared_chores(app.state.mail, app.state.limiter)
+app.state.metrics = Metrics(declared_totals(app.state.limiter))
+app.state.chores = (
+    *declared_chores(app.state.mail, app.state.limiter),
+    Chore("counting", app.state.metrics.sample, every_seconds=SAMPLE_SECONDS),
+)
 
 # What this process can't serve without, each with its own time limit.
 checks = [Check("database", db.ping, seconds=2)]
@@ -113,7 +122,7 @@ if settings.redis_url is not None:
 app.state.health = Health(checks)
 
 # Who is told of each request that is over.
-observers: list[Observer] = [Recorder(but=WATCHED)]
+observers: list[Observer] = [app.state.metrics.end, Recorder(but=WATCHED)]
 if settings.log_requests:
     observers.append(AccessLog(settings))
 
@@ -121,7 +130,10 @@ if settings.log_requests:
 # the other way. A middleware of yours, pure ASGI, is one more line.
 pipeline = (
     Middleware(
-        RequestContext, on_fault=problems.on_fault, observers=observers
+        RequestContext,
+        on_fault=problems.on_fault,
+        heralds=[app.state.metrics.begin],
+        observers=observers,
     ),
     Middleware(Disconnects),
     Middleware(

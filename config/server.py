@@ -5,8 +5,10 @@ Module-level names are gunicorn's own: each one is a setting or a hook.
 
 import asyncio
 import os
+import shutil
 import signal
 import sys
+import tempfile
 from types import FrameType
 from typing import Any
 
@@ -26,6 +28,11 @@ from config.settings import load_settings_or_exit
 # Requests in flight at a stop get this long; streams are cut then, and the
 # lifespan still ends in order before gunicorn's own patience does.
 _DRAIN_SECONDS = 20
+
+# Where Prometheus' library looks for the folder. What names it there reads it
+# at once, so that it must not be imported here.
+_METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+_folders: list[str] = []
 
 # A killed arbiter is noticed within this time.
 _NOTIFY_SECONDS = 1
@@ -104,7 +111,8 @@ def on_starting(_server: Arbiter) -> None:
     """Checks the database before any worker starts, and holds it open.
 
     The arbiter counts as a user of the embedded database: it lives on while
-    single workers die and are replaced.
+    single workers die and are replaced. They inherit the name of an empty
+    folder, where they count what they do.
     """
     try:
         if _embedded is not None:
@@ -115,6 +123,8 @@ def on_starting(_server: Arbiter) -> None:
     warning = warning_of(_settings)
     if warning is not None:
         print(f"muster: {warning}", file=sys.stderr, flush=True)
+    _folders.append(tempfile.mkdtemp(prefix="muster-metrics-"))
+    os.environ[_METRICS_VARIABLE] = _folders[-1]
 
 
 def when_ready(_server: Arbiter) -> None:
@@ -126,8 +136,19 @@ def when_ready(_server: Arbiter) -> None:
     print("\n".join(lines), flush=True)
 
 
+def child_exit(_server: Arbiter, worker: MusterWorker) -> None:
+    """Forgets what a worker that ended had going on; what it did stays."""
+    # Imported once its folder is known: see `on_starting`.
+    # pylint: disable-next=import-outside-toplevel
+    from prometheus_client.multiprocess import mark_process_dead
+
+    mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
+
+
 def on_exit(_server: Arbiter) -> None:
     """Waits until the embedded database is closed, unless others use it."""
+    for folder in _folders:
+        shutil.rmtree(folder, ignore_errors=True)
     if _embedded is not None:
         _embedded.leave()
         _embedded.wait_until_closed(_CLOSE_SECONDS)

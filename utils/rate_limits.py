@@ -67,6 +67,9 @@ class RateLimiter:
         anonymous: the limit of an address that is not signed in.
         default: the limit of a member whose tier has none.
         on_store_loss: what happens while nobody can count.
+
+    Attributes:
+        refused: how many requests were over their limit.
     """
 
     def __init__(
@@ -78,6 +81,7 @@ class RateLimiter:
         default: Rate,
         on_store_loss: OnStoreLoss,
     ) -> None:
+        self.refused = 0
         self._leases = leases
         self._templates = templates
         self._anonymous = _limit(anonymous, name="anonymous")
@@ -125,6 +129,7 @@ class RateLimiter:
             raise RateLimitUnavailableError() from None
         seconds = math.ceil(ends_at - now)
         if left is None:
+            self.refused += 1
             raise _refusal(limit, seconds)
         return [
             (b"ratelimit-policy", limit.policy),

@@ -14,7 +14,8 @@ from config.origin import Origin, origin_of_task
 # Others may carry line breaks or escape sequences into logs and headers.
 _SANE_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
-# Called with each request that is over; it must neither fail nor wait.
+# Called with each request that begins, or is over; it must neither fail nor
+# wait.
 Observer = Callable[[Origin], None]
 
 
@@ -27,6 +28,7 @@ class RequestContext:
     Args:
         app: what serves requests.
         on_fault: answers what went wrong.
+        heralds: are told of each request that begins.
         observers: are told of each request that is over.
     """
 
@@ -34,10 +36,12 @@ class RequestContext:
         self,
         app: ASGIApp,
         on_fault: FaultHandler,
+        heralds: Sequence[Observer] = (),
         observers: Sequence[Observer] = (),
     ) -> None:
         self._app = app
         self._on_fault = on_fault
+        self._heralds = tuple(heralds)
         self._observers = tuple(observers)
 
     async def __call__(
@@ -52,6 +56,8 @@ class RequestContext:
         client = scope.get("client")
         origin = Origin(request_id, client[0] if client else "", scope)
         origin_of_task.set(origin)
+        for herald in self._heralds:
+            herald(origin)
         name = (b"x-request-id", request_id.encode())
 
         async def send_named(message: Message) -> None:

@@ -35,6 +35,7 @@ BUDGETS: dict[Operation, int] = {
     ("GET", "/"): 0,
     ("GET", "/health/live"): 0,
     ("GET", "/health/ready"): 1,
+    ("GET", "/metrics"): 0,
     # The attempt is counted first, by source and by subject: 4. Then the
     # member is read, the attempt taken back (2), the login written with its
     # entry in the audit (3), and the member read again, in case that the
