@@ -81,7 +81,7 @@ class TextLines(logging.Formatter):
         path, query = _asked(origin)
         asked = f"{path}?{query}" if query else path
         return self.line(
-            origin.ended_at,
+            origin.answered_at,
             "INFO",
             _ACCESS.name,
             f"{origin.scope['method']} {asked} {origin.status} "
@@ -111,7 +111,7 @@ class JsonLines(TextLines):
         path, query = _asked(origin)
         method = origin.scope["method"]
         return _TO_JSON(
-            _common(origin.ended_at, "INFO", _ACCESS.name)
+            _common(origin.answered_at, "INFO", _ACCESS.name)
             | {
                 "message": f"{method} {path} {origin.status}",
                 "method": method,

@@ -34,7 +34,10 @@ class Origin:  # pylint: disable=too-many-instance-attributes  # One a request.
         scope: what the server knows of it (ASGI).
         began: when it came, by `perf_counter`.
         seconds: how long it took; None while it goes on.
-        ended_at: when it ended, seconds since 1970; 0 while it goes on.
+        began_at: when it came, seconds since 1970; known at its end.
+        answered_at: when the last of its answer was given to the server, or
+            else when it ended, seconds since 1970. What a client asks for when
+            it has an answer comes later, whichever worker serves it.
         status: of its answer; 0 before that begins.
         headers: of its answer, as sent.
         size: bytes of the answer's body that were sent.
@@ -48,12 +51,13 @@ class Origin:  # pylint: disable=too-many-instance-attributes  # One a request.
 
     __slots__ = (
         "address",
+        "answered_at",
         "began",
+        "began_at",
         "command_count",
         "command_seconds",
         "commands",
         "complete",
-        "ended_at",
         "gone",
         "headers",
         "request_id",
@@ -72,7 +76,7 @@ class Origin:  # pylint: disable=too-many-instance-attributes  # One a request.
         self.scope = scope
         self.began = perf_counter()
         self.seconds: float | None = None
-        self.ended_at = 0.0
+        self.began_at = self.answered_at = 0.0
         self.status = self.size = 0
         self.headers: list[tuple[bytes, bytes]] = []
         self.complete = self.gone = False
@@ -109,7 +113,10 @@ class Origin:  # pylint: disable=too-many-instance-attributes  # One a request.
         if self.gone and not self.status:
             self.status = CLIENT_GONE
         self.seconds = perf_counter() - self.began
-        self.ended_at = time()
+        now = time()
+        self.began_at = now - self.seconds
+        if not self.complete:
+            self.answered_at = now
 
 
 def _nobodys() -> Origin:

@@ -90,7 +90,7 @@ class HttpEvent(ExtendedBaseModel):
     """A request, as stored.
 
     Attributes:
-        order: when it was over, microseconds since 1970.
+        order: when it was answered, microseconds since 1970.
         request_id: as in its answer; clients may send the same one twice.
         calls_left_out: how many calls there were beyond the most that are
             noted.
@@ -137,7 +137,7 @@ class HttpEventQuery(PageQuery):
         description="Only requests that took as long, milliseconds.",
     )
     since: InputTime | None = Field(
-        None, description="Only requests that were over then or later."
+        None, description="Only requests that were answered then or later."
     )
 
 

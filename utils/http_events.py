@@ -218,12 +218,10 @@ def _event_of(origin: Origin) -> HttpEvent:
     """What is kept of a request: no body, and no secret."""
     scope, seconds = origin.scope, origin.seconds or 0.0
     return HttpEvent(
-        order=int(origin.ended_at * 1_000_000),
+        order=int(origin.answered_at * 1_000_000),
         request_id=origin.request_id,
         info=Info(
-            time=paging.from_milliseconds(
-                int((origin.ended_at - seconds) * 1000)
-            ),
+            time=paging.from_milliseconds(int(origin.began_at * 1000)),
             server_id=SERVER_ID,
             worker=os.getpid(),
             client=origin.address,

@@ -3,6 +3,7 @@
 import re
 import secrets
 from collections.abc import Callable, Sequence
+from time import time
 from typing import Final
 
 from starlette.requests import Request
@@ -67,7 +68,8 @@ class RequestContext:
                 origin.status, origin.headers = message["status"], headers
             else:
                 origin.size += len(message.get("body", b""))
-                origin.complete = not message.get("more_body", False)
+                if not message.get("more_body", False):
+                    origin.complete, origin.answered_at = True, time()
             await send(message)
 
         try:
