@@ -6,8 +6,9 @@ and by the others when they read again, each second.
 """
 
 import math
+import re
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
@@ -18,7 +19,7 @@ from config import db
 from config.redis_windows import RedisWindows
 from config.setting_values import Rate
 from config.settings import OnStoreLoss, Settings
-from config.templates import Templates, find_template
+from config.templates import Templates, patterns_of
 from config.token_leases import StoreLostError, TokenLeases, Window
 from config.token_pool import KEY_BYTES
 from models.exceptions import RateLimitedError, RateLimitUnavailableError
@@ -50,11 +51,19 @@ class Limit(NamedTuple):
     policy: bytes
 
 
+class _OfPath(NamedTuple):
+    """The limit of a template, with what matches its paths and closer ones."""
+
+    pattern: re.Pattern[str]
+    closer: Sequence[re.Pattern[str]]
+    limit: Limit
+
+
 @dataclass(frozen=True, slots=True)
 class _Limits:
     """A tier's limits: of single templates, and of all other paths."""
 
-    paths: Mapping[str, Limit]
+    paths: Sequence[_OfPath]
     others: Limit
 
 
@@ -151,31 +160,28 @@ class RateLimiter:
         self._tiers = {tier.name: self._limits_of(tier) for tier in found}
 
     def _limit_of(self, tier: str | None, path: str) -> Limit:
-        """The limit of a tier's members for a path: the most specific one.
-
-        To find a path's template is dear: it is looked for only where a limit
-        of the tier fits the path.
-        """
+        """The limit of a tier's members for a path: the most specific one."""
         limits = self._tiers.get(tier)
         if limits is None:
             return self._default
-        for name in limits.paths:
-            if self._templates[name].match(path):
-                template = find_template(self._templates, path)
-                return limits.paths.get(template or "", limits.others)
+        for pattern, closer, limit in limits.paths:
+            if pattern.match(path) and not any(
+                other.match(path) for other in closer
+            ):
+                return limit
         return limits.others
 
     def _limits_of(self, tier: Tier) -> _Limits:
-        others, paths = self._default, {}
+        others, paths = self._default, []
         for limit in tier.limits:
             rate = Rate(limit.limit, limit.period_seconds)
             if limit.path == ALL_OTHERS:
                 others = _limit(rate, name=tier.name)
             elif limit.path in self._templates:
                 # A version of Muster may have lost a path that is limited.
-                paths[limit.path] = _limit(
-                    rate, name=limit.path, scope=limit.path
-                )
+                own = _limit(rate, name=limit.path, scope=limit.path)
+                patterns = patterns_of(self._templates, limit.path)
+                paths.append(_OfPath(*patterns, own))
         return _Limits(paths, others)
 
 
