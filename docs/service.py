@@ -10,9 +10,10 @@ in with your e-mail as *username*.
 **Errors** are `application/problem+json` (RFC 9457): read `detail`, and quote
 `request_id` when you ask for help. **Lists** answer `items` and `next_cursor`.
 **Limits:** `RateLimit` says how many requests are left, and `Retry-After` with
-status 429 how long to wait. **Times** are RFC 3339 with an offset; answers are UTC. **Changes** honour
-`If-Match`, reads `If-None-Match`. **What creates** honours `Idempotency-Key`:
-send a random one, and repeat the request when its answer gets lost."""
+status 429 how long to wait. **Times** are RFC 3339 with an offset; answers are
+UTC. **Changes** honour `If-Match`, reads `If-None-Match`. **What creates**
+honours `Idempotency-Key`: send a random one, and repeat the request when its
+answer gets lost."""
 
 TAGS = [
     {
