@@ -6,7 +6,7 @@ from typing import Any
 from fastapi.openapi.utils import get_openapi
 from starlette.middleware import Middleware
 
-from config import db
+from config import db, telemetry
 from config.chores import Chore
 from config.firebase import Firebase
 from config.health import Check, Health, redis_check
@@ -121,7 +121,10 @@ if settings.redis_url is not None:
     checks.append(redis_check(settings.redis_url.get_secret_value(), seconds=1))
 app.state.health = Health(checks)
 
-# Who is told of each request that is over.
+# Who is told of each request that begins, and that is over.
+heralds: list[Observer] = [app.state.metrics.begin]
+if telemetry.IS_ON:
+    heralds.append(telemetry.name_span)
 observers: list[Observer] = [app.state.metrics.end, Recorder(but=WATCHED)]
 if settings.log_requests:
     observers.append(AccessLog(settings))
@@ -132,7 +135,7 @@ pipeline = (
     Middleware(
         RequestContext,
         on_fault=problems.on_fault,
-        heralds=[app.state.metrics.begin],
+        heralds=heralds,
         observers=observers,
     ),
     Middleware(Disconnects),

@@ -35,6 +35,7 @@ from pymongo.errors import (
     WaitQueueTimeoutError,
 )
 
+from config import telemetry
 from config.origin import origin_of_task
 
 __all__ = [
@@ -134,9 +135,10 @@ class _Client(AsyncMongoClient[Document]):
         try:
             return await super()._retry_internal(*args, **named)
         finally:
-            origin_of_task.get().count(
-                getattr(name, "value", name), perf_counter() - begin
-            )
+            name, seconds = getattr(name, "value", name), perf_counter() - begin
+            origin_of_task.get().count(name, seconds)
+            if telemetry.IS_ON:
+                telemetry.note_command(name, seconds)
 
 
 @dataclass
