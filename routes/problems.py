@@ -48,17 +48,16 @@ _MOST_FAULTS: Final = 20
 _LOG: Final = logging.getLogger("muster.problems")
 
 
-# Requests are counted before anything is done for them.
-COUNTED: Final = (RateLimitedError, RateLimitUnavailableError)
-
-# Every endpoint reads a database, and checks what it is sent; where the
-# service has a key, each asks for it.
-COMMON: Final = (
-    InvalidRequestError,
-    DatabaseUnavailableError,
-    *COUNTED,
+# Before anything is done for a request, it is counted, and where the service
+# has a key, each must show it.
+GUARDED: Final = (
+    RateLimitedError,
+    RateLimitUnavailableError,
     *((MissingKeyError, NotAuthenticatedError) if settings.api_key else ()),
 )
+
+# Nearly every endpoint reads a database, and checks what it is sent.
+COMMON: Final = (InvalidRequestError, DatabaseUnavailableError, *GUARDED)
 
 # Endpoints with a body answer these as well.
 WITH_BODY: Final = (BodyTooLargeError, UnsupportedMediaTypeError)

@@ -21,7 +21,7 @@ from config.main import NAME, VERSION, settings
 from config.middleware.docs_gate import DOCS, OPENAPI, REDOC
 from config.settings import DocsAccess
 from docs import service as docs
-from routes.problems import COUNTED, problems
+from routes.problems import GUARDED, problems
 
 router = APIRouter(tags=["Service"])
 
@@ -54,7 +54,7 @@ class Service(BaseModel):
     openapi: str | None
 
 
-@router.get("/", **docs.GET_SERVICE, responses=problems(*COUNTED))
+@router.get("/", **docs.GET_SERVICE, responses=problems(*GUARDED))
 async def get_service() -> Service:
     access = settings.docs_open_to
     has_docs = access is not DocsAccess.OFF

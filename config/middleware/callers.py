@@ -73,8 +73,10 @@ class Callers:
         return (
             key is not None
             and self._service_key is not None
-            # Texts with other letters than ASCII's can't be compared so.
-            and hmac.compare_digest(key.encode(), self._service_key.encode())
+            # As bytes: `Credentials` reads each byte of a header as a letter.
+            and hmac.compare_digest(
+                key.encode("latin-1"), self._service_key.encode()
+            )
         )
 
 

@@ -103,6 +103,11 @@ class TestServiceKey:
         assert state["caller"] is None
         assert shown.last == Credentials()
 
+    async def test_of_other_letters(self) -> None:
+        key = "der Schlüssel von uns allen"
+        answer, _, _ = await _ask([(b"x-api-key", key.encode())], key=key)
+        assert answer.status == 200
+
     async def test_beside_a_member(self) -> None:
         bearer = (b"authorization", b"Bearer x")
         _, _, state = await _ask([(b"x-api-key", KEY.encode()), bearer])
