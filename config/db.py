@@ -123,7 +123,7 @@ class _Client(AsyncMongoClient[Document]):
     """The driver's client, which counts for each request what it asks.
 
     The driver tells of commands by events, which cost 18 µs each to make. All
-    commands pass this method of its own, where counting costs 2; a test
+    commands pass this method of its own, where counting costs 1; a test
     compares both. A command's time includes the wait for a connection, a
     second try counts as one with the first, and a bulk of writes is one insert.
     """

@@ -142,7 +142,8 @@ def _name_of(code: CodeType) -> str | None:
         name = None
         path = code.co_filename
         # Comprehensions and the like are a part of their function.
-        if path.startswith(_ROOMS) and not code.co_name.startswith("<"):
+        is_named = not code.co_name.startswith("<")
+        if path.startswith(_ROOMS) and is_named and path != __file__:
             module = Path(path).relative_to(_ROOT).with_suffix("")
             name = f"{'.'.join(module.parts)}.{code.co_qualname}"
         _NAMES[code] = name
