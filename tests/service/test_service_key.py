@@ -1,6 +1,5 @@
 """A service with a key of its own, over its whole pipeline."""
 
-import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,15 +19,8 @@ PAGE = "https://app.example.org"
 
 @pytest.fixture(name="muster", scope="module")
 def _muster() -> Iterator[Served]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            os,
-            "environ",
-            os.environ
-            | {"API_KEY": KEY, "API_KEY_NAME": NAME, "CORS_ORIGINS": PAGE},
-        )
-        with served() as muster:
-            yield muster
+    with served(API_KEY=KEY, API_KEY_NAME=NAME, CORS_ORIGINS=PAGE) as muster:
+        yield muster
 
 
 @pytest.fixture(name="client")
