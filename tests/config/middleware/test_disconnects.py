@@ -77,7 +77,9 @@ class Server:
         self.ended: asyncio.Queue[Origin] = asyncio.Queue()
         self.port = 0
         self.app: ASGIApp = RequestContext(
-            Disconnects(self._serve), _on_fault, [self.ended.put_nowait]
+            Disconnects(self._serve),
+            on_fault=_on_fault,
+            observers=[self.ended.put_nowait],
         )
 
     def connect(self) -> Connection:
