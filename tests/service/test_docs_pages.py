@@ -86,7 +86,7 @@ def test_swagger_logs_in_and_calls(muster: Served, page: Page) -> None:
     dialog.locator("#oauth_username").fill(email)
     dialog.locator("#oauth_password").fill(factories.PASSWORD)
     dialog.locator("button.authorize").click()
-    dialog.get_by_role("button", name="Remove authorization").wait_for()
+    page.get_by_role("button", name="Remove authorization").wait_for()
     page.locator(".modal-ux .close-modal").click()
     operation = page.locator("#operations-Users-get_own_user_v1_users_me_get")
     operation.locator(".opblock-summary-control").click()
