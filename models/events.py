@@ -3,7 +3,7 @@
 import re
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Annotated, Self
+from typing import Annotated, Final, Self
 
 from pydantic import (
     AfterValidator,
@@ -297,6 +297,9 @@ _NEAR = re.compile(
 _NEAR_HINT = "near is latitude,longitude in degrees, such as near=48.87,2.33"
 
 
+_USUAL_RADIUS_KM: Final = 25.0
+
+
 class EventFilters(RequestModel):
     """Which events are meant; the conditions are combined with *and*."""
 
@@ -308,7 +311,7 @@ class EventFilters(RequestModel):
         examples=["48.87,2.33"],
     )
     radius_km: float = Field(
-        25.0,
+        _USUAL_RADIUS_KM,
         gt=0,
         le=HALF_CIRCUMFERENCE_KM,
         allow_inf_nan=False,
@@ -357,7 +360,8 @@ class EventFilters(RequestModel):
         if self.near is None:
             if self.sort is Sort.DISTANCE:
                 raise ValueError("sort=distance needs near=latitude,longitude")
-            if "radius_km" in self.model_fields_set:
+            # Forms that are made from the schema send the usual one along.
+            if self.radius_km != _USUAL_RADIUS_KM:
                 raise ValueError("radius_km needs near=latitude,longitude")
         return self
 

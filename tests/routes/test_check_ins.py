@@ -59,7 +59,7 @@ class TestTicket:
         assert body["event_id"] == event.id
         assert body["checked_in_at"] is None
         assert tickets.read(body["ticket"]).event_id == event.id
-        assert response.headers["vary"] == "Accept"
+        assert response.headers["vary"].split(", ")[0] == "Accept"
         assert await ticket_of(client, event, guest) == body["ticket"]
 
     @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ class TestTicket:
         )
         assert response.headers["content-type"].partition(";")[0] == form
         assert response.content.startswith(start)
-        assert response.headers["vary"] == "Accept"
+        assert response.headers["vary"].split(", ")[0] == "Accept"
 
     async def test_not_acceptable(
         self, client: Client, event: Event, guest: Member

@@ -552,6 +552,13 @@ class TestInvalid:
         problem = assert_problem(response, 422, "invalid-request")
         assert problem["errors"][0]["loc"][0] == "query"
 
+    async def test_the_usual_radius_needs_no_place(
+        self, client: Client
+    ) -> None:
+        """A form that is made from the schema sends it along."""
+        response = await client.get("/v1/events", params={"radius_km": 25})
+        assert response.status_code == 200
+
     @pytest.mark.parametrize(
         "cursor",
         ["x", "é", "eyJ9", "bnVsbA==", "e30=", "W10=", "AAAA", "x" * 1025],
