@@ -216,9 +216,12 @@ class TestHeroku:
             assert service.stop(signal.SIGTERM) == 0
         assert not calls.exists(), calls.read_text("utf-8")
         assert set(service.checkout.iterdir()) == before
-        # The transactions' notes only: neither a database nor mail.
+        # What the workers share only: neither a database nor mail.
         assert {path.name for path in service.data_dir.glob("*")} <= {
-            "sessions"
+            "cache.stamps",
+            "metrics",
+            "sessions",
+            f"tokens-{database['MONGO_DB_NAME']}",
         }
 
 
