@@ -30,7 +30,7 @@ _MOST_TAGS: Final = 500
 _LOG: Final = logging.getLogger("muster.cache")
 
 
-class StampNews:
+class StampNews:  # pylint: disable=too-many-instance-attributes  # Two tasks.
     """Tells other machines what is changed here, and hears it from them.
 
     Attributes:
@@ -51,6 +51,7 @@ class StampNews:
         self._all_untold = False
         self._waiting = asyncio.Event()
         self._is_away = False
+        self._is_over = False
 
     def tell(self, tags: Iterable[str]) -> None:
         """Has other machines renew the stamps of these tags, in a moment."""
@@ -70,6 +71,9 @@ class StampNews:
         try:
             yield self
         finally:
+            # The library may swallow the cancellation, as when a time of its
+            # own ends at the same moment.
+            self._is_over = True
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -78,7 +82,7 @@ class StampNews:
             await self._redis.aclose()
 
     async def _speak(self) -> None:
-        while True:
+        while not self._is_over:
             await self._waiting.wait()
             self._waiting.clear()
             try:
@@ -98,7 +102,7 @@ class StampNews:
         self._all_untold = self._all_untold and not all_tags
 
     async def _listen(self) -> None:
-        while True:
+        while not self._is_over:
             try:
                 async with self._redis.pubsub() as line:
                     await line.subscribe(_CHANNEL)
@@ -118,7 +122,7 @@ class StampNews:
             redis.exceptions.RedisError: it is.
         """
         is_asked = False
-        while True:
+        while not self._is_over:
             said = await line.get_message(timeout=_SILENCE_SECONDS)
             if said is None and is_asked:
                 raise RedisError("no answer")
