@@ -234,6 +234,24 @@ class Settings(BaseSettings):
         description="Where the public keys of Firebase's tokens are, as JWKs.",
     )
 
+    model_cache_mb: int = Field(
+        512,
+        ge=0,
+        le=1_000_000,
+        description="What the models of one task runner may take together, "
+        "megabytes; those that were used longest ago leave.",
+    )
+    warm_models: str = Field(
+        "",
+        description="Models, separated by commas, that a task runner loads "
+        "before its first task, such as digits.",
+    )
+
+    @property
+    def models_to_warm(self) -> tuple[str, ...]:
+        """What WARM_MODELS says."""
+        return parts_of(self.warm_models)
+
     @property
     def smtp_server(self) -> SmtpServer | None:
         """What SMTP_URL says; None where mail is written to files."""
