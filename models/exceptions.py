@@ -11,7 +11,8 @@
     │   ├── RsvpNotFoundError            404 rsvp-not-found
     │   ├── FeedbackNotFoundError        404 feedback-not-found
     │   ├── ForeignTicketError           404 foreign-ticket
-    │   └── ImageNotFoundError           404 image-not-found
+    │   ├── ImageNotFoundError           404 image-not-found
+    │   └── TaskNotFoundError            404 task-not-found
     ├── MethodNotAllowedError            405 method-not-allowed
     ├── NotAcceptableError               406 not-acceptable
     ├── ConflictError                    409 (abstract)
@@ -24,7 +25,10 @@
     │   ├── NoSeatError                  409 no-seat
     │   ├── TicketWithdrawnError         409 ticket-withdrawn
     │   ├── CheckInUndoneError           409 check-in-undone
-    │   └── AlreadyCheckedInError        409 already-checked-in
+    │   ├── AlreadyCheckedInError        409 already-checked-in
+    │   ├── TaskStateError               409 task-state
+    │   ├── TaskFailedError              409 task-failed
+    │   └── TaskCancelledError           409 task-cancelled
     ├── StaleError                       412 precondition-failed
     ├── BodyTooLargeError                413 body-too-large
     ├── UnsupportedMediaTypeError        415 unsupported-media-type
@@ -33,6 +37,7 @@
     ├── ForgedTicketError                422 forged-ticket
     ├── InvalidTokenError                422 invalid-token
     ├── TooManyAttemptsError             429 too-many-attempts
+    ├── TooManyTasksError                429 too-many-tasks
     ├── InternalError                    500 internal-error
     └── DatabaseUnavailableError         503 database-unavailable
 
@@ -188,6 +193,17 @@ class ImageNotFoundError(NotFoundError):
 
     def __init__(self, image_id: str) -> None:
         super().__init__(facts={"image_id": image_id})
+
+
+class TaskNotFoundError(NotFoundError):
+    """No task has this id, or it is somebody else's."""
+
+    title = "Task not found"
+    slug = "task-not-found"
+    hint = "You have no task with this id; it may have expired."
+
+    def __init__(self, task_id: str) -> None:
+        super().__init__(facts={"task_id": task_id})
 
 
 class MethodNotAllowedError(MusterError):
@@ -348,6 +364,42 @@ class AlreadyCheckedInError(ConflictError):
         )
 
 
+class TaskStateError(ConflictError):
+    """The task is in a state in which this can't be done."""
+
+    title = "Wrong state"
+    slug = "task-state"
+    hint = "This task is running: cancel it first."
+
+    def __init__(self, task_id: str, task_status: str, advice: str) -> None:
+        super().__init__(
+            f"This task is {task_status}: {advice}.",
+            {"task_id": task_id, "task_status": task_status},
+        )
+
+
+class TaskFailedError(ConflictError):
+    """The task has no result, because it failed."""
+
+    title = "Task failed"
+    slug = "task-failed"
+    hint = "It took longer than 60 seconds."
+
+    def __init__(self, task_id: str, kind: str, detail: str) -> None:
+        super().__init__(detail, {"task_id": task_id, "kind": kind})
+
+
+class TaskCancelledError(ConflictError):
+    """The task has no result, because it was cancelled."""
+
+    title = "Task cancelled"
+    slug = "task-cancelled"
+    hint = "This task was cancelled: it has no result."
+
+    def __init__(self, task_id: str) -> None:
+        super().__init__(facts={"task_id": task_id})
+
+
 class StaleError(MusterError):
     """If-Match names another state than the present one."""
 
@@ -465,6 +517,26 @@ class TooManyAttemptsError(MusterError):
             {"retry_after_seconds": retry_after_seconds},
             {"Retry-After": str(retry_after_seconds)},
         )
+
+
+class TooManyTasksError(MusterError):
+    """The caller has as many tasks as they may have."""
+
+    status = 429
+    title = "Too many tasks"
+    slug = "too-many-tasks"
+    hint = "100 tasks of yours wait, which is the most that may: try again."
+
+    def __init__(self, quota: str, limit: int, advice: str) -> None:
+        super().__init__(
+            f"Your quota of {limit} {quota} is used up: {advice}.",
+            {"quota": quota, "limit": limit},
+            {"Retry-After": str(_TASKS_RETRY_SECONDS)},
+        )
+
+
+# Sooner, hardly anything has ended.
+_TASKS_RETRY_SECONDS = 10
 
 
 class InternalError(MusterError):

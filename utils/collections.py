@@ -18,6 +18,7 @@ from utils import (
     mails,
     one_time_tokens,
     rsvps,
+    tasks,
     users,
 )
 
@@ -32,9 +33,10 @@ _OWNERS: Final = (
     mails,
     one_time_tokens,
     rsvps,
+    tasks,
     users,
 )
-_FILE_OWNERS: Final = (images,)
+_FILE_OWNERS: Final = (images, tasks)
 
 
 def declared_indexes() -> db.Indexes:
