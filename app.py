@@ -30,6 +30,7 @@ from routes import (
     feedback,
     images,
     problems,
+    processes,
     rsvps,
     service,
     users,
@@ -56,7 +57,12 @@ pipeline = (
         BodyLimit,
         limit_bytes=MAX_BODY_BYTES,
         on_fault=problems.on_fault,
-        exceptions={("POST", "/v1/images"): MAX_IMAGE_BODY_BYTES},
+        exceptions={
+            ("POST", "/v1/images"): MAX_IMAGE_BODY_BYTES,
+            # Arrays, and a body of the usual length beside them.
+            ("POST", "/v1/processes/"): settings.max_array_bytes
+            + MAX_BODY_BYTES,
+        },
     ),
     Middleware(EntityTags),
 )
@@ -75,6 +81,7 @@ routers = (
     users.router,
     auth.router,
     audit.router,
+    processes.router,
     service.router,
 )
 for router in routers:
@@ -93,7 +100,7 @@ def _openapi() -> dict[str, Any]:
             tags=docs.TAGS,
             routes=app.routes,
         )
-        app.openapi_schema = problems.describe(schema)
+        app.openapi_schema = processes.describe(problems.describe(schema))
     return app.openapi_schema
 
 

@@ -229,6 +229,12 @@ class Settings(BaseSettings):
     task_running_max: int = Field(
         4, ge=1, description="Tasks of a member that run at the same time."
     )
+    max_array_mb: int = Field(
+        256,
+        ge=1,
+        le=64 * 1024,
+        description="Megabytes of the arrays of one submission, unpacked.",
+    )
     task_stored_max: int = Field(
         10_000, ge=1, description="Tasks of a member that are kept."
     )
@@ -338,6 +344,11 @@ class Settings(BaseSettings):
     def origins(self) -> tuple[str, ...]:
         """The origins whose pages may call Muster."""
         return parts_of(self.cors_origins)
+
+    @property
+    def max_array_bytes(self) -> int:
+        """MAX_ARRAY_MB in bytes."""
+        return self.max_array_mb * 1024 * 1024
 
     @property
     def strangers_compute(self) -> bool:

@@ -33,6 +33,9 @@ from models.base import ObjectId
 # The only member of what stands in a payload's text for an array.
 HOLE: Final = "$array"
 
+# Which array of which task: its id, where it is there, its name.
+Wanted: TypeAlias = tuple[str, str, str | None]
+
 _NOT_FINITE: Final = {
     "NaN": np.nan,
     "Infinity": np.inf,
@@ -188,6 +191,11 @@ class TaskArray(_ArrayForm):
         "the first array when left out.",
     )
 
+    @property
+    def key(self) -> Wanted:
+        """Equal for the same array."""
+        return self.task, self.of, self.name
+
 
 def _converted(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """`array` as `dtype`, unless it would hold other numbers then."""
@@ -218,9 +226,7 @@ class ArrayContext:
     """
 
     arrays: list[np.ndarray] = field(default_factory=list)
-    found: dict[tuple[str, str, str | None], np.ndarray] = field(
-        default_factory=dict
-    )
+    found: dict[Wanted, np.ndarray] = field(default_factory=dict)
     wanted: list[TaskArray] = field(default_factory=list)
 
 
@@ -287,7 +293,7 @@ def _of_hole(number: int, context: ArrayContext) -> np.ndarray:
 def _of_task(asked: TaskArray, context: ArrayContext | None) -> np.ndarray:
     if context is None:
         raise _fault("the array of a task can't be named here")
-    found = context.found.get((asked.task, asked.of, asked.name))
+    found = context.found.get(asked.key)
     if found is None:
         context.wanted.append(asked)
         return np.empty(0)

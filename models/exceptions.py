@@ -12,6 +12,7 @@
     │   ├── FeedbackNotFoundError        404 feedback-not-found
     │   ├── ForeignTicketError           404 foreign-ticket
     │   ├── ImageNotFoundError           404 image-not-found
+    │   ├── ProcessNotFoundError         404 process-not-found
     │   └── TaskNotFoundError            404 task-not-found
     ├── MethodNotAllowedError            405 method-not-allowed
     ├── NotAcceptableError               406 not-acceptable
@@ -193,6 +194,14 @@ class ImageNotFoundError(NotFoundError):
 
     def __init__(self, image_id: str) -> None:
         super().__init__(facts={"image_id": image_id})
+
+
+class ProcessNotFoundError(NotFoundError):
+    """No process is at this path."""
+
+    title = "Process not found"
+    slug = "process-not-found"
+    hint = "There is no such process: GET /v1/processes lists them."
 
 
 class TaskNotFoundError(NotFoundError):

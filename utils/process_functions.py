@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, get_type_hints
 
+import numpy as np
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -21,7 +22,7 @@ from pydantic import (
     create_model,
 )
 
-from models.arrays import ArrayContext, TaskArray
+from models.arrays import ArrayContext, TaskArray, Wanted
 from models.conversions import (
     ConversionError,
     native,
@@ -39,7 +40,7 @@ _PATH: Final = re.compile(
     r"([a-z0-9-]+|{[a-z][a-z0-9_]*})(/([a-z0-9-]+|{[a-z][a-z0-9_]*}))*"
 )
 
-Found = Mapping[tuple[str, str, str | None], Any]
+Found = Mapping[Wanted, np.ndarray]
 
 
 class ProcessDefinitionError(Exception):
@@ -87,6 +88,11 @@ class Process:  # pylint: disable=too-many-instance-attributes
     def description(self) -> str:
         """The rest, in Markdown."""
         return self.docstring.description
+
+    @property
+    def retries(self) -> int:
+        """How often a task that failed is tried again by itself."""
+        return self.options.retries
 
     def wanted(self, payload: Payload) -> list[TaskArray]:
         """The arrays of earlier tasks that a client's arguments name."""

@@ -313,6 +313,23 @@ async def open_result(
     return _in_one_piece(document["result"])
 
 
+async def open_submitted(
+    task_id: str, *, actor: Actor | None
+) -> AsyncIterator[bytes]:
+    """What a task was called with, in pieces, as it was submitted.
+
+    Raises:
+        TaskNotFoundError: there is none, or it is somebody else's.
+    """
+    task = await get_task(task_id, actor=actor)
+    if task.arguments_size > INLINE_BYTES:
+        return open_arguments(task)
+    document = await db.find_by_id(COLLECTION, task_id, {"arguments": 1})
+    if document is None or document["arguments"] is None:
+        raise TaskNotFoundError(task_id)
+    return _in_one_piece(document["arguments"])
+
+
 async def find_plot(task: Task) -> bytes | None:
     """The picture of a task's result, where one was drawn before."""
     pieces = [

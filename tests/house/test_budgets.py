@@ -7,6 +7,7 @@ the database stays small as well: the planner answers it by an index.
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import httpx
@@ -21,7 +22,14 @@ from models.users import Role, UserUpdate
 from tests import factories
 from tests.commands import counted
 from tests.contract import operations
-from utils import calendars, events, feedback, rsvps, users
+from utils import (
+    calendars,
+    events,
+    feedback,
+    process_registry,
+    rsvps,
+    users,
+)
 
 Operation = tuple[str, str]
 
@@ -154,6 +162,16 @@ BUDGETS: dict[Operation, int] = {
     # out (4), the deed of an admin written down (1), all in one transaction
     # (1); then chunks, files and the image are removed (3).
     ("DELETE", "/v1/images/{image_id}"): 12,
+    # They are in memory.
+    ("GET", "/v1/processes"): 0,
+    ("GET", "/v1/processes/{path}"): 0,
+}
+
+# What is stored and waits is counted (2), the task written (1), and those that
+# wait counted once more.
+BUDGETS |= {
+    ("POST", f"/v1/processes/{process.path}"): 5
+    for process in process_registry.list_processes()
 }
 
 # Reads that need no caller: they cost one less without.
@@ -231,6 +249,18 @@ _ASKED: dict[
         "json": {"scans": [{"user_id": caller.user.id}]}
     },
     ("POST", "/v1/images"): lambda _: {"files": {"file": factories.picture()}},
+}
+
+
+def _example(
+    process: process_registry.Process, _: factories.Member
+) -> dict[str, Any]:
+    return {"json": process.example()}
+
+
+_ASKED |= {
+    ("POST", f"/v1/processes/{process.path}"): partial(_example, process)
+    for process in process_registry.list_processes()
 }
 
 # The bodies that name an image of the caller's, with the field.
@@ -334,6 +364,7 @@ async def _cost(
         user_id=other.user.id,
         event_id=event_id,
         feedback_id=feedback_id,
+        path="np-array",
         image_id=await _image_id(other) if "{image_id}" in template else "",
     )
     asked = await _asked(operation, caller)
