@@ -368,8 +368,16 @@ def _build_dataclass(cls: Any, values: Mapping[str, Any]) -> Any:
 
 def _build_type_safe(cls: Any, values: Mapping[str, Any]) -> Any:
     made = cls.__new__(cls)
-    for name, value in values.items():
-        setattr(made, name, value)
+    for member in members_of(cls):
+        value = values[member.name]
+        try:
+            setattr(made, member.name, value)
+        except (TypeError, ValueError):
+            # What is in containers and unions was looked at before; Type_Safe
+            # can declare more of them than it can hold, `tuple[int, ...]` say.
+            if get_origin(member.hint) in (None, Annotated):
+                raise
+            object.__setattr__(made, member.name, value)
     return made
 
 
