@@ -3,8 +3,9 @@
 Owns no collection. May call: plots.
 """
 
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import numpy as np
 from pydantic import BaseModel, Field
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # A median looks at so many neighbours of each element at most.
-_MAX_NEIGHBOURS = 10_000
+_MAX_NEIGHBOURS: Final = 10_000
 
 
 class Kind(StrEnum):
@@ -42,6 +43,17 @@ class Edge(StrEnum):
     NEAREST = "nearest"
     MIRROR = "mirror"
     WRAP = "wrap"
+
+
+# What NumPy calls them.
+_PADDINGS: Final[
+    Mapping[Edge, Literal["symmetric", "edge", "reflect", "wrap"]]
+] = {
+    Edge.REFLECT: "symmetric",
+    Edge.NEAREST: "edge",
+    Edge.MIRROR: "reflect",
+    Edge.WRAP: "wrap",
+}
 
 
 class Filtered(BaseModel):
@@ -121,13 +133,28 @@ def filter_array(
             f"{_MAX_NEIGHBOURS} are allowed; send a smaller size, or fewer "
             "axes."
         )
+    smooth = _medians(array, size, edge, along)
+    return Filtered(array=smooth, kind=kind, extent=size)
+
+
+def _medians(
+    array: Array, size: int, edge: Edge, along: tuple[int, ...]
+) -> Array:
+    # pylint: disable-next=import-outside-toplevel  # see utils.processes
+    from scipy import ndimage
+
     # SciPy knows neither half floats nor booleans here.
     known = {"float16": np.float32, "bool": np.uint8}.get(array.dtype.name)
     values = array if known is None else array.astype(known)
-    smooth = ndimage.median_filter(
-        values, size, mode=edge.value, axes=along
-    ).astype(array.dtype, copy=False)
-    return Filtered(array=smooth, kind=kind, extent=size)
+    beyond = 0
+    if array.ndim == 1 and array.size <= size:
+        # There SciPy 1.17 reads memory before the array, whatever it holds.
+        beyond = size
+        values = np.pad(values, beyond, mode=_PADDINGS[edge])
+    smooth = ndimage.median_filter(values, size, mode=edge.value, axes=along)
+    if beyond:
+        smooth = smooth[beyond:-beyond]
+    return smooth.astype(array.dtype, copy=False)
 
 
 def _checked_axes(axes: list[int] | None, dimensions: int) -> tuple[int, ...]:

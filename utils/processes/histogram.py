@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _MAX_BINS: Final = 10_000
-# Nobody asked for more; one outlier would make NumPy's rule make billions.
+# Nobody asked for more; edges far away would make NumPy's rule make billions.
 _MAX_CHOSEN_BINS: Final = 500
 
 _Bound = Annotated[float, Field(allow_inf_nan=False)] | None
@@ -84,9 +84,10 @@ def histogram(
         )
     first = float(finite.min()) if low is None else low
     last = float(finite.max()) if high is None else high
-    if first > last:
+    if first > last or not np.isfinite(last - first):
         raise ProcessInputError(
-            f"The first edge, {first:g}, is above the last one, {last:g}."
+            f"The first edge, {first:g}, is above the last one, {last:g}, or "
+            "further from it than float64 reaches."
         )
     if bins is None:
         inside = finite[(finite >= first) & (finite <= last)]
@@ -112,16 +113,21 @@ def _chosen_bins(
 ) -> int:
     """What NumPy's rule `auto` makes, reckoned before it takes memory.
 
-    The narrower one of Sturges' and of Freedman and Diaconis' widths; whole
-    numbers are at least 1 apart.
+    The narrower one of Sturges' and of Freedman and Diaconis' widths, this one
+    no narrower than half of the square root's; whole numbers are 1 apart.
     """
     span = last - first
     if inside.size == 0 or span == 0:
         return 1
-    sturges = float(np.ptp(inside)) / (np.log2(inside.size) + 1)
+    spread = float(np.ptp(inside))
     low, high = np.quantile(inside, (0.25, 0.75))
-    freedman = 2 * float(high - low) * inside.size ** (-1 / 3)
-    width = min(freedman, sturges) if freedman > 0 else sturges
+    width = min(
+        max(
+            2 * float(high - low) * inside.size ** (-1 / 3),
+            spread / np.sqrt(inside.size) / 2,
+        ),
+        spread / (np.log2(inside.size) + 1),
+    )
     if whole:
         width = max(width, 1)
     if width == 0 or not np.isfinite(span / width):

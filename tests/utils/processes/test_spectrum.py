@@ -44,7 +44,7 @@ class TestSpectrum:
         # what changes at every sample, has a².
         power[..., 1 : (array.shape[-1] + 1) // 2] *= 2
         np.testing.assert_allclose(found.frequencies, frequencies)
-        scale = max(np.abs(found.amplitudes).max(), _LEAST)
+        scale = max(np.abs(array.astype(np.float64)).max(), _LEAST)
         exact = 1e-3 if array.dtype == np.float32 else 1e-7
         np.testing.assert_allclose(
             found.amplitudes, np.sqrt(power), rtol=exact, atol=exact * scale
