@@ -5,6 +5,7 @@ from typing import Any
 from fastapi.openapi.utils import get_openapi
 from starlette.middleware import Middleware
 
+from config.broker import broker_of
 from config.logs import configure_logging
 from config.mail import transport_of
 from config.main import (
@@ -19,6 +20,7 @@ from config.middleware.bodies import BodyLimit
 from config.middleware.context import RequestContext
 from config.middleware.entity_tags import EntityTags
 from config.middleware.heads import HeadRequests
+from config.settings import TaskWorker
 from docs import service as docs
 from routes import (
     accounts,
@@ -33,8 +35,11 @@ from routes import (
     processes,
     rsvps,
     service,
+    short_form,
     users,
 )
+from routes import tasks as task_routes
+from utils import tasks
 from utils.chores import declared_chores
 from utils.collections import declared_indexes
 
@@ -46,7 +51,13 @@ configure_logging()
 app.state.settings = settings
 app.state.indexes = declared_indexes()
 app.state.mail = transport_of(settings)
-app.state.chores = declared_chores(app.state.mail)
+app.state.broker = broker_of(
+    settings,
+    find_due=tasks.list_due,
+    wake=tasks.queued,
+    takes=settings.task_worker is TaskWorker.INLINE,
+)
+app.state.chores = declared_chores(app.state.mail, app.state.broker)
 
 # What a request passes on its way in, outermost first; its answer comes back
 # the other way. A middleware of yours, pure ASGI, is one more line.
@@ -61,6 +72,8 @@ pipeline = (
             ("POST", "/v1/images"): MAX_IMAGE_BODY_BYTES,
             # Arrays, and a body of the usual length beside them.
             ("POST", "/v1/processes/"): settings.max_array_bytes
+            + MAX_BODY_BYTES,
+            ("POST", "/process_np_array"): settings.max_array_bytes
             + MAX_BODY_BYTES,
         },
     ),
@@ -82,6 +95,8 @@ routers = (
     auth.router,
     audit.router,
     processes.router,
+    task_routes.router,
+    short_form.router,
     service.router,
 )
 for router in routers:

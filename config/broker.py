@@ -14,6 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import urlsplit
 
+from config.chores import end_if_cancelled
 from config.settings import Settings
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ class PolledDatabase:
             # Before looking: what is queued meanwhile is not forgotten.
             self._wake.clear()
             found = await self._find_due()
+            end_if_cancelled()
             for task_id in found:
                 yield Delivery(task_id, _nothing)
             if not found:

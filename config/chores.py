@@ -50,6 +50,16 @@ async def running(chores: Sequence[Chore]) -> AsyncIterator[None]:
                 await task
 
 
+def end_if_cancelled() -> None:
+    """Ends this task if it was told to end; for loops that never end else.
+
+    A library's `wait_for` may swallow the cancellation (Python 3.11).
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+
+
 async def _repeat(chore: Chore, over: asyncio.Event) -> None:
     # A library's `wait_for` may swallow the cancellation (Python 3.11).
     while not over.is_set():

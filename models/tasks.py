@@ -7,9 +7,9 @@ a task names the revision that they read, so that of several one does.
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Final, Self
+from typing import Any, Final, Literal, Self
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, JsonValue, model_validator
 
 from models.base import (
     ExtendedBaseModel,
@@ -234,6 +234,14 @@ class TaskRead(BaseModel):
 WITHOUT_DATA: Final[dict[str, Any]] = {"arguments": 0, "result": 0}
 
 
+class ResultForm(StrEnum):
+    """What a result comes as; of equals, the first is preferred."""
+
+    JSON = "application/json"
+    NPY = "application/x-npy"
+    PNG = "image/png"
+
+
 class TaskQuery(PageQuery):
     """Which tasks to list."""
 
@@ -251,3 +259,25 @@ class TaskQuery(PageQuery):
     )
 
 
+
+
+class ShortSubmission(BaseModel):
+    """What the short form answers to a submission."""
+
+    task_id: str = Field(examples=[EXAMPLE_ID])
+
+
+class ShortPending(BaseModel):
+    """What the short form says of a task that is not over."""
+
+    status: Literal["pending"] = "pending"
+
+
+class ShortResult(BaseModel):
+    """What the short form says of a task that has succeeded."""
+
+    status: Literal["completed"] = "completed"
+    result: JsonValue = Field(
+        description="What the process returned, arrays as nested lists.",
+        examples=[{"operation": "statistics", "shape": [3]}],
+    )

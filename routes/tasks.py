@@ -4,22 +4,26 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Header, Path, Query, status
-from fastapi.responses import StreamingResponse
+from fastapi import APIRouter, Depends, Header, Path, Query, status
+from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.responses import Response
 
 from docs import tasks as docs
 from models.base import ObjectId, Page
 from models.exceptions import (
     ForbiddenError,
+    NotAcceptableError,
+    ProcessNotFoundError,
+    TaskCancelledError,
+    TaskFailedError,
     TaskNotFoundError,
     TaskStateError,
     TooManyTasksError,
 )
-from models.tasks import Task, TaskQuery, TaskRead
-from routes.dependencies import CurrentUser
+from models.tasks import ResultForm, Task, TaskQuery, TaskRead
+from routes.dependencies import CurrentUser, accepted
 from routes.problems import COMMON, member_problems, problems
-from utils import task_watch, tasks
+from utils import task_results, task_watch, tasks
 
 router = APIRouter(
     prefix="/v1/tasks", tags=["Compute"], responses=problems(*COMMON)
@@ -27,6 +31,7 @@ router = APIRouter(
 
 TaskId = Annotated[ObjectId, Path(description="Id of a task.")]
 
+_BINARY: Final = {"type": "string", "format": "binary"}
 _STREAM: Final = "text/event-stream"
 # What an EventSource waits before it asks again.
 _RETRY_MS: Final = 1000
@@ -46,6 +51,60 @@ async def list_tasks(
 )
 async def get_task(task_id: TaskId, actor: CurrentUser) -> TaskRead:
     return TaskRead.of(await tasks.get_task(task_id, actor=actor))
+
+
+@router.get(
+    "/{task_id}/result",
+    **docs.GET_TASK_RESULT,
+    response_class=Response,
+    responses=member_problems(
+        TaskNotFoundError,
+        ProcessNotFoundError,
+        TaskFailedError,
+        TaskCancelledError,
+        NotAcceptableError,
+    )
+    | {
+        200: {
+            "description": "The result.",
+            "content": {
+                ResultForm.JSON: {"schema": {}},
+                ResultForm.NPY: {"schema": _BINARY},
+                ResultForm.PNG: {"schema": _BINARY},
+            },
+        },
+        202: {"description": "It is not over.", "model": TaskRead},
+    },
+)
+async def get_task_result(
+    task_id: TaskId,
+    actor: CurrentUser,
+    form: Annotated[ResultForm, Depends(accepted(ResultForm))],
+    array: Annotated[
+        str | None,
+        Query(
+            max_length=200,
+            description="Which array `application/x-npy` is to hold, such as "
+            "`amplitudes`; the first by default.",
+            examples=["amplitudes"],
+        ),
+    ] = None,
+) -> Response:
+    task = await tasks.get_task(task_id, actor=actor)
+    if not task.status.is_final:
+        return JSONResponse(
+            TaskRead.of(task).model_dump(mode="json"),
+            status_code=status.HTTP_202_ACCEPTED,
+        )
+    match form:
+        case ResultForm.NPY:
+            pieces = await task_results.open_npy(task, name=array, actor=actor)
+            return StreamingResponse(pieces, media_type=form)
+        case ResultForm.PNG:
+            content = await task_results.draw_plot(task, actor=actor)
+        case _:
+            content = await task_results.read_json(task, actor=actor)
+    return Response(content, media_type=form)
 
 
 @router.get(

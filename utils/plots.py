@@ -7,7 +7,6 @@ here imports it but `draw`, which runs in a process of its own.
 """
 
 import io
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import fields, is_dataclass
@@ -23,8 +22,6 @@ from typing import (
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
-
-from config.main import settings
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -79,10 +76,6 @@ def draw(result: object, *, title: str) -> bytes:
     Raises:
         NoPlotError: there is nothing in it to be drawn.
     """
-    # It keeps the list of the machine's fonts, which it makes in seconds.
-    os.environ.setdefault(
-        "MPLCONFIGDIR", str(settings.data_dir.absolute() / "matplotlib")
-    )
     # pylint: disable=import-outside-toplevel  # see the module's docstring
     from matplotlib import rc_context
     from matplotlib.figure import Figure

@@ -185,6 +185,12 @@ class Process:  # pylint: disable=too-many-instance-attributes
         value = self.result.validate_json(payload.text, context=context)
         return self.result.dump_json(value, by_alias=True)
 
+    def load_result(self, payload: Payload) -> Any:
+        """A kept result, as the function returned it."""
+        context = ArrayContext(list(payload.arrays))
+        value = self.result.validate_json(payload.text, context=context)
+        return native(value, self.hints["return"])
+
     def example(self) -> JsonSchema:
         """A body that is accepted."""
         if self.options.example is not None:

@@ -14,6 +14,7 @@ revision any more. Each attempt writes a result file of its own.
 
 import asyncio
 import random
+from collections import deque
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ from models.exceptions import (
     TooManyTasksError,
 )
 from models.logins import Actor
+from models.processes import ProcessOptions
 from models.tasks import (
     INLINE_BYTES,
     SCHEDULE,
@@ -65,6 +67,8 @@ INDEXES: Final = [
 
 # Set when this process has queued something, for whoever runs or sends it.
 queued: Final = asyncio.Event()
+# What this process has queued and a broker is to carry.
+outbox: Final[deque[str]] = deque()
 
 # A worker that says nothing for this long is taken for dead.
 LEASE: Final = timedelta(seconds=15)
@@ -110,8 +114,8 @@ class Submittable(Protocol):
         """Under which workers find it."""
 
     @property
-    def retries(self) -> int:
-        """How many failures are followed by another attempt."""
+    def options(self) -> ProcessOptions:
+        """How it runs."""
 
 
 # What clients do.
@@ -133,7 +137,7 @@ async def submit(
     quota = task_quotas.quota_of(actor)
     task = Task(
         process=process.name,
-        retries=process.retries,
+        retries=process.options.retries,
         owner_id=None if actor is None else actor.user_id,
         running_max=quota.running,
         size=arguments.seek(0, 2),
@@ -144,7 +148,7 @@ async def submit(
     # more than the quota.
     if await _waiting(task, quota) > quota.queued and await _remove(task):
         raise _too_many_wait(task, quota)
-    queued.set()
+    _tell_of(task)
     return task
 
 
@@ -160,7 +164,7 @@ async def submit_scheduled(
     """
     task = Task(
         process=process.name,
-        retries=process.retries,
+        retries=process.options.retries,
         owner_id=SCHEDULE,
         running_max=settings.task_queued_max,
         size=arguments.seek(0, 2),
@@ -170,7 +174,7 @@ async def submit_scheduled(
         await _store(task, arguments)
     except db.DuplicateKeyError:
         return False
-    queued.set()
+    _tell_of(task)
     return True
 
 
@@ -265,7 +269,7 @@ async def retry(task_id: str, *, actor: Actor) -> Task:
             expires_at=None,
         )
         if changed is not None:
-            queued.set()
+            _tell_of(changed)
             return changed
 
 
@@ -577,10 +581,17 @@ def _may_see(task: Task, actor: Actor | None) -> bool:
     )
 
 
+def _tell_of(task: Task) -> None:
+    """Says that a task is queued to those who run or send it."""
+    if settings.task_broker_url is not None:
+        outbox.append(task.id)
+    queued.set()
+
+
 def _first_look() -> datetime:
     """When a task that is queued now is looked for in the database.
 
-    Where a broker carries ids, it is sent before, see `queued`.
+    Where a broker carries ids, it is sent before; this is in case it was lost.
     """
     now = utc_now()
     return now if settings.task_broker_url is None else now + _RESENT

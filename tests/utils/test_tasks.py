@@ -6,6 +6,7 @@ from io import BytesIO
 
 import pytest
 
+from models.processes import ProcessOptions
 from models.tasks import TaskStatus
 from tests import factories
 from utils import tasks
@@ -19,7 +20,7 @@ class Process:
     """As much of a process as the queue needs."""
 
     name: str = "double"
-    retries: int = 0
+    options: ProcessOptions = ProcessOptions()
 
 
 async def test_a_task_lives() -> None:
