@@ -180,5 +180,8 @@ async def _unknown(_request: Request) -> Response:
 for each in process_registry.list_processes():
     _add(each)
 router.add_route(
-    "/{path:path}", _unknown, methods=["POST"], include_in_schema=False
+    f"{PREFIX}/{{path:path}}",
+    _unknown,
+    methods=["POST"],
+    include_in_schema=False,
 )

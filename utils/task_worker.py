@@ -23,8 +23,7 @@ from config.broker import Broker, Delivery
 from config.chores import end_if_cancelled
 from models.base import new_id, utc_now
 from models.tasks import Task, TaskError
-from utils import process_registry, tasks
-from utils.task_children import Child, Children, Job
+from utils import process_registry, task_children, tasks
 
 _LOOK_SECONDS: Final = 0.5
 # Renewed when so much of it is left.
@@ -56,7 +55,7 @@ class Worker:
         self._broker = broker
         self._slots = asyncio.Semaphore(slots)
         self._running: set[asyncio.Task[None]] = set()
-        self._children = Children()
+        self._children = task_children.Children()
         self._known = {
             process.name for process in process_registry.list_processes()
         }
@@ -154,7 +153,10 @@ class Worker:
                 await asyncio.wait([job])
 
     async def _settle(
-        self, task: Task, error: TaskError | None, child: Child
+        self,
+        task: Task,
+        error: TaskError | None,
+        child: task_children.Child,
     ) -> None:
         """Writes down how an attempt ended.
 
@@ -169,7 +171,9 @@ class Worker:
         if noted is None:
             raise _LostError
 
-    async def _do(self, task: Task, child: Child) -> TaskError | None:
+    async def _do(
+        self, task: Task, child: task_children.Child
+    ) -> TaskError | None:
         """Has a task done; says why it failed, if it did."""
         error = await child.load()
         if error is not None:
@@ -177,7 +181,7 @@ class Worker:
         process = process_registry.get_process(task.process)
         assert process is not None, "none else is claimed"
         return await child.do(
-            Job(
+            task_children.Job(
                 process=process.name,
                 given=tasks.open_arguments(task),
                 time_limit_seconds=process.options.time_limit_seconds,
@@ -186,7 +190,10 @@ class Worker:
         )
 
     async def _watch(
-        self, task: Task, child: Child, job: asyncio.Task[object]
+        self,
+        task: Task,
+        child: task_children.Child,
+        job: asyncio.Task[TaskError | None],
     ) -> Task:
         """Waits for the end of a job; the task as it is then.
 
@@ -205,7 +212,7 @@ class Worker:
                 # It may be back before the lease is over.
                 _LOG.warning("task %s: the database does not answer", task.id)
 
-    async def _look(self, task: Task, child: Child) -> Task:
+    async def _look(self, task: Task, child: task_children.Child) -> Task:
         now = await tasks.look_again(task)
         if now is None:
             raise _LostError

@@ -18,6 +18,7 @@ from config.main import settings
 from models.events import EventUpdate
 from models.feedback import FeedbackCreate
 from models.one_time_tokens import Purpose
+from models.tasks import TaskStatus
 from models.users import Role, UserUpdate
 from tests import factories
 from tests.commands import counted
@@ -165,12 +166,26 @@ BUDGETS: dict[Operation, int] = {
     # They are in memory.
     ("GET", "/v1/processes"): 0,
     ("GET", "/v1/processes/{path}"): 0,
+    ("GET", "/v1/tasks"): 2,
+    ("GET", "/v1/tasks/{task_id}"): 2,
+    # The task is read to see whether it is over; then it may be read, and is.
+    ("GET", "/v1/tasks/{task_id}/result"): 4,
+    # It is read to see whether there is news, and to begin; then all that are
+    # followed are looked at.
+    ("GET", "/v1/tasks/{task_id}/events"): 4,
+    ("POST", "/v1/tasks/{task_id}/cancel"): 3,
+    # Those that wait are counted.
+    ("POST", "/v1/tasks/{task_id}/retry"): 4,
+    # It is read and hidden, its files and itself are deleted (3).
+    ("DELETE", "/v1/tasks/{task_id}"): 6,
+    # As of a process; and as of a task.
+    ("POST", "/process_np_array"): 4,
+    ("GET", "/result/{task_id}"): 4,
 }
 
-# What is stored and waits is counted (2), the task written (1), and those that
-# wait counted once more.
+# What is stored is added up, the task written, and those that wait counted.
 BUDGETS |= {
-    ("POST", f"/v1/processes/{process.path}"): 5
+    ("POST", f"/v1/processes/{process.path}"): 4
     for process in process_registry.list_processes()
 }
 
@@ -248,6 +263,7 @@ _ASKED: dict[
     ("POST", "/v1/events/{event_id}/check-ins"): lambda caller: {
         "json": {"scans": [{"user_id": caller.user.id}]}
     },
+    ("POST", "/process_np_array"): lambda _: {"json": {"array": [1, 2, 4]}},
     ("POST", "/v1/images"): lambda _: {"files": {"file": factories.picture()}},
 }
 
@@ -332,6 +348,12 @@ _LOOKUPS: list[tuple[str, db.Document]] = [
     ("users", {"image_id": {"$in": ["x", "y"]}}),
     ("images", {"revision": "x"}),
     ("images", {"owner_id": "x"}),
+    ("tasks", {"revision": "x:0"}),
+    ("tasks", {"slot": "x"}),
+    ("tasks", {"status": "queued"}),
+    ("tasks", {"owner_id": "x"}),
+    ("tasks", {"owner_id": "x", "status": {"$in": ["queued", "hidden"]}}),
+    ("tasks", {"expires_at": _SOME_TIME}),
     ("images.chunks", {"files_id": "x", "n": {"$gte": 0, "$lt": 4}}),
     ("events", {"lookup.listed": True, "lookup.terms": "wo"}),
     ("events", {"lookup.listed": True, "lookup.cells": {"$in": ["0.1:1:1"]}}),
@@ -366,6 +388,7 @@ async def _cost(
         feedback_id=feedback_id,
         path="np-array",
         image_id=await _image_id(other) if "{image_id}" in template else "",
+        task_id=await _task_id(caller, operation),
     )
     asked = await _asked(operation, caller)
     # A list guesses from the last one, maybe another test's; a page that was
@@ -429,6 +452,17 @@ async def _image_id(owner: factories.Member) -> str:
         if_match=(),
     )
     return image.id
+
+
+async def _task_id(caller: factories.Member, operation: Operation) -> str:
+    """A task of the caller's with which the operation can be done."""
+    if "{task_id}" not in operation[1]:
+        return ""
+    state = {
+        ("POST", "/v1/tasks/{task_id}/cancel"): TaskStatus.QUEUED,
+        ("POST", "/v1/tasks/{task_id}/retry"): TaskStatus.CANCELLED,
+    }.get(operation, TaskStatus.SUCCEEDED)
+    return (await factories.task(caller.actor, state)).id
 
 
 async def _plan(collection: str, condition: db.Document) -> str:
