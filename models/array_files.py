@@ -49,6 +49,8 @@ _ZIP64_LOCATOR: Final = b"PK\x06\x07"
 _ZIP64_LOCATOR_BYTES: Final = 20
 _LONGEST_DIRECTORY: Final = 64 * 1024
 
+_METHODS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+
 # What a broken archive makes the standard library raise.
 _ZIP_FAULTS: Final = (
     zipfile.BadZipFile,
@@ -330,6 +332,9 @@ def _members(
         name = member.filename.removesuffix(".npy")
         if name == member.filename:
             raise ArrayError(f"the archive's member {name!r} is no .npy")
+        if member.compress_type not in _METHODS:
+            # Others may ask for much memory to be unpacked.
+            raise ArrayError("only .npz archives of NumPy's kind are read")
         with archive.open(member) as packed:
             array = _unpacked(packed, left)
         left -= array.nbytes
