@@ -3,7 +3,7 @@
 Owns no collection. May call: nobody. A result draws itself by a method
 `plot(figure)`, which a process' own file defines; one without it is drawn by
 the arrays that it holds. Matplotlib takes 60 MB and most of a second: nothing
-here imports it but `draw`, which runs in a process of its own.
+here imports it but `draw`, which `utils/plot_program.py` calls.
 """
 
 import io
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 
+# The exit status of the program that draws, when there is nothing to draw.
+NOTHING_TO_DRAW: Final = 3
+
 WIDTH: Final = 800
 HEIGHT: Final = 500
 _DPI: Final = 100
@@ -55,7 +58,7 @@ COLOURS: Final = (
 
 
 class NoPlotError(Exception):
-    """The result holds nothing that could be drawn."""
+    """A result has no picture; the message says why."""
 
 
 @runtime_checkable
@@ -67,7 +70,7 @@ class Drawn(Protocol):
 
 
 def draw(result: object, *, title: str) -> bytes:
-    """A PNG of WIDTH × HEIGHT pixels; takes a second, in its own process.
+    """A PNG of WIDTH × HEIGHT pixels; takes a second.
 
     Args:
         result: what a process returned.
@@ -195,7 +198,7 @@ def _cycle() -> Any:
 def _plot_found(figure: "Figure", result: object, title: str) -> None:
     found = list(_arrays_in(result, ""))[:_MAX_SHOWN]
     if not found:
-        raise NoPlotError
+        raise NoPlotError("it holds no numbers that could be drawn")
     columns = 1 if len(found) == 1 else 2
     rows = -(-len(found) // columns)
     for place, (name, array) in enumerate(found, 1):
