@@ -3,7 +3,7 @@
 Owns no collection. May call: nobody. A result draws itself by a method
 `plot(figure)`, which a process' own file defines; one without it is drawn by
 the arrays that it holds. Matplotlib takes 60 MB and most of a second: nothing
-here imports it but `draw`, which `utils/plot_program.py` calls.
+here imports it but `draw`, which runs in a child of the web process.
 """
 
 import io
@@ -29,9 +29,6 @@ if TYPE_CHECKING:
     from matplotlib.typing import RcKeyType
 
 Array = NDArray[Any]
-
-# The exit status of the program that draws, when there is nothing to draw.
-NOTHING_TO_DRAW: Final = 3
 
 WIDTH: Final = 800
 HEIGHT: Final = 500

@@ -175,12 +175,6 @@ class Process:  # pylint: disable=too-many-instance-attributes
             ) from None
         return _dumped(self.result, value)
 
-    def load_result(self, payload: Payload) -> Any:
-        """What `dump_result` wrote, as the function had returned it."""
-        context = ArrayContext(list(payload.arrays))
-        value = self.result.validate_json(payload.text, context=context)
-        return native(value, self.hints["return"])
-
     def run(self, payload: Payload) -> Payload:
         """From kept arguments to a kept result; what tasks do."""
         return self.dump_result(self.call(self.load_arguments(payload)))

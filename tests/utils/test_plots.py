@@ -5,7 +5,6 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from models.payloads import Payload
-from utils import plot_drawer, plots, process_registry
+from utils import plots, process_registry
 
 _ROOT = Path(__file__).parents[2]
 _NUMBERS = np.random.default_rng(1)
@@ -40,17 +39,13 @@ def _ink(png: bytes) -> float:
     return float(np.mean(np.any(_seen(png) != 255, axis=2)))
 
 
-def _result_of(name: str) -> bytes:
+def _result_of(name: str) -> object:
+    """What the process' example comes to, as it is read when it was kept."""
     process = process_registry.get_process(name)
     assert process is not None
     body = Payload(json.dumps(process.example()).encode())
     kept = process.dump_arguments(process.validate(body))
-    return process.run(kept).to_bytes()
-
-
-async def _pieces(data: bytes) -> AsyncIterator[bytes]:
-    for start in range(0, len(data), 1000):
-        yield data[start : start + 1000]
+    return process.load_result(process.run(kept))
 
 
 class TestDraw:
@@ -97,34 +92,21 @@ class TestDraw:
         assert _ink(plots.draw(np.eye(6000, dtype=bool), title="")) > 0.1
 
 
-class TestDrawResult:
+class TestProcesses:
     @pytest.mark.parametrize(
         "name", [each.name for each in process_registry.list_processes()]
     )
-    async def test_each_process(self, name: str) -> None:
-        png = await plot_drawer.draw_result(
-            name, result=_pieces(_result_of(name)), title=name
-        )
-        assert _ink(png) > 0.02
-
-    async def test_a_process_that_is_gone(self) -> None:
-        with pytest.raises(plots.NoPlotError, match="no process gone"):
-            await plot_drawer.draw_result(
-                "gone", result=_pieces(b""), title="x"
-            )
-
-    async def test_what_is_no_payload_is_a_fault_of_ours(self) -> None:
-        with pytest.raises(RuntimeError, match="no payload"):
-            await plot_drawer.draw_result(
-                "np_array", result=_pieces(b"something else"), title="x"
-            )
+    def test_each_draws_its_example(self, name: str) -> None:
+        result = _result_of(name)
+        assert isinstance(result, plots.Drawn)
+        assert _ink(plots.draw(result, title=name)) > 0.02
 
 
 class TestWebWorkers:
     def test_they_stay_small(self) -> None:
         """They know each process, and load none of what it computes with."""
         program = (
-            "import sys; from utils import process_registry, plot_drawer;"
+            "import sys; import app; from utils import process_registry;"
             "assert len(process_registry.list_processes()) >= 8;"
             "print([m for m in ('scipy', 'sklearn', 'matplotlib', 'magika',"
             " 'onnxruntime') if m in sys.modules])"
