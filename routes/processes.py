@@ -24,7 +24,7 @@ from utils.process_registry import Process
 
 PREFIX: Final = "/v1/processes"
 router = APIRouter(
-    prefix=PREFIX, tags=["Processes"], responses=problems(*COMMON)
+    prefix=PREFIX, tags=["Compute"], responses=problems(*COMMON)
 )
 
 _SCHEMAS: Final = "#/components/schemas/"

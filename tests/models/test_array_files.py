@@ -368,4 +368,3 @@ class TestNpz:
     def test_garbage(self, data: bytes) -> None:
         with pytest.raises(ArrayError):
             _npz(b"PK" + data)
-
