@@ -18,7 +18,7 @@ until it is done. A child that is forked off has what its parent had loaded.
 import os
 import threading
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,7 +83,8 @@ class ModelCache:
         self._renew_locks()
         # In the order of their last use, the oldest first.
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
-        self._counts = Statistics()
+        self._counts: Counter[str] = Counter()
+        self._load_seconds = 0.0
         # Of each name the number of its attempts, and why the last one failed.
         self._attempts: dict[str, tuple[int, Exception | None]] = {}
         os.register_at_fork(after_in_child=self._renew_locks)
@@ -122,7 +123,7 @@ class ModelCache:
             found = self._find(name)
             if found is not None:
                 return found.value  # type: ignore[no-any-return]
-            self._count(misses=1)
+            self._counts["misses"] += 1
             attempt, _ = self._attempts.get(name, (0, None))
         # One load at a time, so that what each one takes can be measured. A
         # thread may come back for another model while it loads one; two that
@@ -149,8 +150,11 @@ class ModelCache:
         """What this process' cache holds and did."""
         with self._lock:
             taken = sum(entry.bytes for entry in self._entries.values())
-            return self._counts._replace(
-                models=len(self._entries), bytes=taken
+            return Statistics(
+                models=len(self._entries),
+                bytes=taken,
+                load_seconds=self._load_seconds,
+                **self._counts,
             )
 
     def loaded(self) -> dict[str, int]:
@@ -162,7 +166,7 @@ class ModelCache:
         entry = self._entries.get(name)
         if entry is not None:
             self._entries.move_to_end(name)
-            self._count(hits=1)
+            self._counts["hits"] += 1
         return entry
 
     def _load(
@@ -175,19 +179,20 @@ class ModelCache:
             value = load()
         except Exception as error:
             failure = error
-            self._count_locked(failures=1)
             raise ModelLoadError(name) from error
         finally:
             with self._lock:
                 attempt, _ = self._attempts.get(name, (0, None))
                 self._attempts[name] = attempt + 1, failure
+                self._counts["failures"] += failure is not None
         grown = max(_resident_bytes() - before, 0)
         return value, grown, time.perf_counter() - begun
 
     def _keep(self, name: str, entry: _Entry, seconds: float) -> None:
         with self._lock:
             self._entries[name] = entry
-            self._count(loads=1, load_seconds=seconds)
+            self._counts["loads"] += 1
+            self._load_seconds += seconds
             self._evict(keep=name)
 
     def _evict(self, *, keep: str | None) -> None:
@@ -198,17 +203,7 @@ class ModelCache:
             if name != keep and not entry.pinned:
                 del self._entries[name]
                 taken -= entry.bytes
-                self._count(evictions=1)
-
-    def _count_locked(self, **more: float) -> None:
-        with self._lock:
-            self._count(**more)
-
-    def _count(self, **more: float) -> None:
-        counts = self._counts._asdict()
-        self._counts = Statistics(
-            **{name: had + more.get(name, 0) for name, had in counts.items()}
-        )
+                self._counts["evictions"] += 1
 
     def _renew_locks(self) -> None:
         """A fork copies locks that a thread held, but not that thread."""
