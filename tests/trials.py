@@ -14,6 +14,7 @@ from config.broker import PolledDatabase
 from models.logins import Actor
 from models.payloads import Payload
 from models.tasks import Task
+from models.users import Role
 from tests import factories
 from utils import process_registry, processes, tasks
 from utils.task_worker import Worker
@@ -77,13 +78,16 @@ async def wait_for(
 
 async def result_of(task: Task) -> Any:
     """What a task returned."""
-    owner = factories.actor()
-    owner = Actor(task.owner_id or "", owner.login_id, owner.role)
-    pieces = await tasks.open_result(task.id, actor=owner)
+    pieces = await tasks.open_result(task.id, actor=owner_of(task))
     data = b"".join([piece async for piece in pieces])
     process = process_registry.get_process(task.process)
     assert process is not None
     return json.loads(process.result_json(Payload.from_bytes(data)))
+
+
+def owner_of(task: Task) -> Actor:
+    """Who submitted a task."""
+    return Actor(str(task.owner_id), "", Role.MEMBER)
 
 
 def _forget() -> None:

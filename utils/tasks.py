@@ -353,7 +353,8 @@ async def keep_plot(task: Task, *, picture: bytes) -> None:
 
 async def list_of(owner_id: str) -> list[Task]:
     """All tasks of a member, without arguments and results."""
-    return await _find({"owner_id": owner_id})
+    found = await _find({"owner_id": owner_id})
+    return [task for task in found if task.status is not TaskStatus.HIDDEN]
 
 
 async def delete_tasks_of(owner_id: str) -> None:

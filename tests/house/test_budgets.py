@@ -77,12 +77,12 @@ BUDGETS: dict[Operation, int] = {
     # All that is kept is read, one query for each collection; the audit has
     # two ends, and mails are a member's or an e-mail's. That it was asked for
     # is written down.
-    ("GET", "/v1/users/me/export"): 12,
+    ("GET", "/v1/users/me/export"): 13,
     # The password is confirmed like a log-in's (7); the closing, the member,
     # the logins and the audit are one transaction (6); then each collection is
     # looked through, the mails by the e-mail as well. A seat is given back as
     # by its own endpoint (10), an own event cancelled likewise.
-    ("DELETE", "/v1/users/me"): 34,
+    ("DELETE", "/v1/users/me"): 35,
     ("GET", "/v1/users/{user_id}"): 2,
     # The member is read, read and replaced (3) together with the entry in the
     # audit, which says what was before (2); the logins are found and ended

@@ -82,3 +82,20 @@ def trial_print(text: str) -> str:
 def trial_zeros(rows: int) -> list[list[float]]:
     """Makes something long."""
     return [[0.5] * 1000 for _ in range(rows)]
+
+
+def trial_touch(path: str, seconds: float) -> str:
+    """Touches a file again and again."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        progress(0.5)
+        with open(path, "a", encoding="ascii"):
+            os.utime(path)
+        time.sleep(0.05)
+    return path
+
+
+@process(schedule="*/10 * * * *")
+def trial_tick(word: str = "tick") -> str:
+    """Runs by itself, every ten minutes."""
+    return word
