@@ -22,6 +22,9 @@ REAL_DTYPES: Final = (
     "float64",
 )
 
+# What fits a float of so many bits.
+_TOPS: Final = {16: 60_000.0, 32: float(np.float32(3e38))}
+
 # The rate at which the electrocardiogram of PyWavelets was taken, Hz.
 ECG_RATE: Final = 360.0
 
@@ -75,7 +78,7 @@ def _elements(
 def _floats(
     bits: int, finite: bool, magnitude: float
 ) -> st.SearchStrategy[float]:
-    top = min(magnitude, 60_000) if bits == 16 else magnitude
+    top = min(magnitude, _TOPS.get(bits, magnitude))
     known = st.floats(
         -top,
         top,
