@@ -103,10 +103,18 @@ def _fault(message: str) -> PydanticCustomError:
     return PydanticCustomError("array", "{reason}", {"reason": message})
 
 
+# Nested lists, as schemas say them. Not down to the last list: a type that
+# holds itself and is no object is too much for most generators of clients.
 Numbers = TypeAliasType(
     "Numbers",
-    "bool | float | Literal['NaN', 'Infinity', '-Infinity'] | None "
-    "| list[Numbers]",
+    bool
+    | float
+    | Literal["NaN", "Infinity", "-Infinity"]
+    | None
+    | Annotated[
+        list[Any],
+        Field(description="Numbers, or lists of one length, and so on."),
+    ],
 )
 
 

@@ -27,6 +27,7 @@ MULTIPART: Final = "multipart/form-data"
 _MOST_FILES: Final = 20
 _MOST_FIELDS: Final = 100
 _ZIP_MAGIC: Final = b"PK"
+_PYTHONS: Final = {"True": "true", "False": "false", "None": "null"}
 
 
 @asynccontextmanager
@@ -101,7 +102,11 @@ def _of_form(parts: FormData, process: Process) -> Payload:
 
 
 def _value(text: str) -> Any:
-    """A field's JSON, or its text where it is none."""
+    """A field's JSON, or its text where it is none.
+
+    Clients that are generated for Python send its words for true and false.
+    """
+    text = _PYTHONS.get(text, text)
     try:
         return json.loads(text)
     except (ValueError, RecursionError):

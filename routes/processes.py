@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Path, Request, Response, status
 from pydantic import TypeAdapter
+from pydantic.json_schema import JsonSchemaMode
 
 from docs import processes as docs
 from models.exceptions import ProcessNotFoundError, TooManyTasksError
@@ -54,29 +55,50 @@ def describe(schema: dict[str, Any]) -> dict[str, Any]:
     """Adds the processes' own schemas to an OpenAPI document."""
     components = schema["components"]["schemas"]
     processes = process_registry.list_processes()
+    bodies = _schemas(
+        {process.name: TypeAdapter(process.body) for process in processes},
+        "validation",
+        components,
+    )
+    results = _schemas(
+        {process.name: process.result for process in processes},
+        "serialization",
+        components,
+    )
+    for process in processes:
+        operation = schema["paths"][f"{PREFIX}/{process.path}"]["post"]
+        operation["requestBody"] = _body(
+            process, bodies[process.name], components
+        )
+        operation["x-result"] = results[process.name]
+    return schema
+
+
+def _schemas(
+    adapters: dict[str, TypeAdapter[Any]],
+    mode: JsonSchemaMode,
+    components: dict[str, Any],
+) -> dict[str, Any]:
+    """The schemas of types; the parts that they share go to `components`."""
     made, shared = TypeAdapter.json_schemas(
-        [
-            *((p.name, "validation", TypeAdapter(p.body)) for p in processes),
-            *((p.name, "serialization", p.result) for p in processes),
-        ],
+        [(name, mode, adapter) for name, adapter in adapters.items()],
         ref_template=_MODEL,
     )
-    text = json.dumps([[[*key, said] for key, said in made.items()], shared])
-    for name, said in shared.get("$defs", {}).items():
+    parts = shared.get("$defs", {})
+    text = json.dumps([{name: said for (name, _), said in made.items()}, parts])
+    for name, said in parts.items():
         # A process may have a class that is called like one of ours.
         if components.get(name, said) != said:
             text = text.replace(f'"{_SCHEMAS}{name}"', f'"{_SCHEMAS}{name}_"')
             text = text.replace(f'"{name}": {{', f'"{name}_": {{')
-    entries, shared = json.loads(text)
-    components.update(shared.get("$defs", {}))
-    said_of = {(name, mode): said for name, mode, said in entries}
-    for process in processes:
-        operation = schema["paths"][f"{PREFIX}/{process.path}"]["post"]
-        operation["requestBody"] = _body(
-            process, said_of[process.name, "validation"], components
-        )
-        operation["x-result"] = said_of[process.name, "serialization"]
-    return schema
+    schemas, parts = json.loads(text)
+    components |= {
+        name: said
+        for name, said in parts.items()
+        if f'"{_SCHEMAS}{name}"' in text
+    }
+    entries: dict[str, Any] = schemas
+    return entries
 
 
 @cache

@@ -230,14 +230,16 @@ class TestFiles:
                 data={"operation": value},
             )
             assert given["operation"] == "unit"
-        response = await client.post(
-            f"{BASE}/spectrum",
-            files={"array": npy([1, 2])},
-            data={"sampling_rate": "2.5", "remove_mean": "true"},
-            auth=caller,
-        )
-        given = await arguments_of(response.json()["id"], caller)
-        assert (given["sampling_rate"], given["remove_mean"]) == (2.5, True)
+        for value in ("true", "True"):
+            response = await client.post(
+                f"{BASE}/spectrum",
+                files={"array": npy([1, 2])},
+                data={"sampling_rate": "2.5", "remove_mean": value},
+                auth=caller,
+            )
+            given = await arguments_of(response.json()["id"], caller)
+            assert given["sampling_rate"] == 2.5
+            assert given["remove_mean"] is True
 
     async def test_nested_lists_in_a_form(self, client: Client) -> None:
         caller = await factories.member()
