@@ -2,6 +2,7 @@
 
 import warnings
 from contextlib import suppress
+from typing import Any, Final
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ _ANY = arrays(
     magnitude=1.7e308,
 )
 # What has no default, and what makes a process take its other way.
-_OPTIONS = {
+_OPTIONS: Final[dict[str, list[dict[str, Any]]]] = {
     "resample": [{"samples": 3}, {"samples": 3, "method": "linear"}],
     "filter_array": [{}, {"kind": "median", "size": 4}],
     "np_array": [{"operation": "normalize"}, {"operation": "standardize"}],
@@ -42,7 +43,7 @@ class TestAnyArray:
     )
     @given(_ANY)
     def test_a_result_or_a_sentence(
-        self, name: str, options: dict[str, object], array: Array
+        self, name: str, options: dict[str, Any], array: Array
     ) -> None:
         process = process_registry.get_process(name)
         assert process is not None
