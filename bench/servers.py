@@ -84,11 +84,15 @@ def _as_muster(
     name: str, target: str, environment: Mapping[str, str], access_log: bool
 ) -> Iterator[Server]:
     port = _free_port()
-    settings = "config.server" if access_log else "bench.quiet_server"
     with _gunicorn(
         name,
-        ["--config", f"python:{settings}", target],
-        {**environment, "WEB_CONCURRENCY": "1", "PORT": str(port)},
+        ["--config", "python:config.server", target],
+        {
+            **environment,
+            "WEB_CONCURRENCY": "1",
+            "PORT": str(port),
+            "LOG_REQUESTS": str(access_log),
+        },
         port,
     ) as server:
         yield server

@@ -6,7 +6,7 @@ from contextlib import aclosing, asynccontextmanager, suppress
 
 from fastapi import FastAPI
 
-from config import chores, db, transactions
+from config import cache, chores, db, transactions
 from config.embedded import EmbeddedDatabase, EmbeddedDatabaseError
 from config.settings import Settings
 
@@ -21,9 +21,14 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         services(app.state.settings, app.state.indexes),
         aclosing(app.state.mail),
         aclosing(app.state.broker),
+        aclosing(app.state.limiter),
+        aclosing(app.state.firebase.keys),
         chores.running(app.state.chores),
     ):
-        yield
+        # The last to begin and the first to end: nothing above is half there
+        # while it says that this process serves.
+        with app.state.health.serving():
+            yield
 
 
 @asynccontextmanager
@@ -38,6 +43,11 @@ async def services(
     async with (
         _database_uri(settings) as uri,
         db.connected(uri, settings.mongo_db_name, indexes),
+        cache.opened(
+            settings.data_dir,
+            redis_url=settings.redis_url,
+            alone=settings.mongo_db_uri is None,
+        ),
     ):
         transactions.keep_notes_in(settings.data_dir / "sessions")
         await transactions.undo_the_dead()

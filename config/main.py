@@ -7,6 +7,7 @@ from typing import Final
 
 from fastapi import FastAPI
 
+from config import telemetry
 from config.lifespan import lifespan
 from config.settings import Settings, load_settings_or_exit
 
@@ -29,4 +30,5 @@ app: Final = FastAPI(
     # A redirect would go to whatever Host the client sent.
     redirect_slashes=False,
     lifespan=lifespan,
+    telemetry=telemetry.CONFIG,
 )

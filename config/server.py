@@ -5,23 +5,34 @@ Module-level names are gunicorn's own: each one is a setting or a hook.
 
 import asyncio
 import os
+import shutil
 import signal
 import sys
+import tempfile
 from types import FrameType
 from typing import Any
 
 from gunicorn.arbiter import Arbiter
+from gunicorn.config import Config
+from gunicorn.glogging import Logger
 from uvicorn_worker import UvicornWorker
 
 from config import db
 from config.embedded import EmbeddedDatabase, EmbeddedDatabaseError
 from config.lifespan import services
+from config.logs import configure_server_logging
 from config.mail import warning_of
+from config.protocol import MusterProtocol
 from config.settings import load_settings_or_exit
 
 # Requests in flight at a stop get this long; streams are cut then, and the
 # lifespan still ends in order before gunicorn's own patience does.
 _DRAIN_SECONDS = 20
+
+# Where Prometheus' library looks for the folder. What names it there reads it
+# at once, so that it must not be imported here.
+_METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+_folders: list[str] = []
 
 # A killed arbiter is noticed within this time.
 _NOTIFY_SECONDS = 1
@@ -41,8 +52,17 @@ _embedded = (
 )
 
 
+class MusterLogger(Logger):
+    """Writes what the server says in the form of all other lines."""
+
+    def setup(self, cfg: Config) -> None:
+        """Follows gunicorn's settings, but for the form."""
+        super().setup(cfg)
+        configure_server_logging(_settings)
+
+
 class MusterWorker(UvicornWorker):
-    """Serves the app on uvloop and httptools, without naming them.
+    """Serves the app on uvloop and `MusterProtocol`, without naming them.
 
     It ends when the arbiter was killed: a worker that nobody watches would
     hold the port, and the embedded database, for ever.
@@ -50,9 +70,12 @@ class MusterWorker(UvicornWorker):
 
     CONFIG_KWARGS: dict[str, Any] = {
         "loop": "uvloop",
-        "http": "httptools",
+        "http": MusterProtocol,
+        "ws": "none",
         "lifespan": "on",
         "server_header": False,
+        # Muster writes a line for every request itself.
+        "access_log": False,
         "timeout_graceful_shutdown": _DRAIN_SECONDS,
         "timeout_notify": _NOTIFY_SECONDS,
     }
@@ -74,7 +97,7 @@ class MusterWorker(UvicornWorker):
 bind = f"0.0.0.0:{_settings.port}"
 workers = _settings.web_concurrency
 worker_class = "config.server.MusterWorker"
-accesslog = "-"
+logger_class = "config.server.MusterLogger"
 loglevel = "info"
 timeout = 60
 graceful_timeout = _DRAIN_SECONDS + 10
@@ -88,7 +111,8 @@ def on_starting(_server: Arbiter) -> None:
     """Checks the database before any worker starts, and holds it open.
 
     The arbiter counts as a user of the embedded database: it lives on while
-    single workers die and are replaced.
+    single workers die and are replaced. They inherit the name of an empty
+    folder, where they count what they do.
     """
     try:
         if _embedded is not None:
@@ -99,6 +123,8 @@ def on_starting(_server: Arbiter) -> None:
     warning = warning_of(_settings)
     if warning is not None:
         print(f"muster: {warning}", file=sys.stderr, flush=True)
+    _folders.append(tempfile.mkdtemp(prefix="muster-metrics-"))
+    os.environ[_METRICS_VARIABLE] = _folders[-1]
 
 
 def when_ready(_server: Arbiter) -> None:
@@ -110,8 +136,19 @@ def when_ready(_server: Arbiter) -> None:
     print("\n".join(lines), flush=True)
 
 
+def child_exit(_server: Arbiter, worker: MusterWorker) -> None:
+    """Forgets what a worker that ended had going on; what it did stays."""
+    # Imported once its folder is known: see `on_starting`.
+    # pylint: disable-next=import-outside-toplevel
+    from prometheus_client.multiprocess import mark_process_dead
+
+    mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
+
+
 def on_exit(_server: Arbiter) -> None:
     """Waits until the embedded database is closed, unless others use it."""
+    for folder in _folders:
+        shutil.rmtree(folder, ignore_errors=True)
     if _embedded is not None:
         _embedded.leave()
         _embedded.wait_until_closed(_CLOSE_SECONDS)

@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 BROKER_SCHEMES = ("redis", "rediss", "amqp", "amqps", "nats", "tls")
 
 _RATE = re.compile(r"([1-9]\d{0,8})/([1-9]\d{0,6})")
+_HOST = re.compile(r"\*|(\*\.)?[a-z0-9-]+(\.[a-z0-9-]+)*|\[[0-9a-f:.]+\]")
 _ORIGIN = re.compile(r"https?://(\*\.)?[A-Za-z0-9.-]+(:\d{1,5})?")
 
 
@@ -97,6 +98,19 @@ _SMTP_HINT = (
 def parts_of(text: str) -> tuple[str, ...]:
     """The parts of a list that commas separate."""
     return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def require_host(text: str) -> None:
+    """Checks that a text names a host, or all below one, or all.
+
+    Raises:
+        ValueError: it does not, such as an address with a scheme or a port.
+    """
+    if not _HOST.fullmatch(text.lower()):
+        raise ValueError(
+            f"{text} is no host: write muster.example.org, *.example.org for "
+            "all names below that one, or * for all"
+        )
 
 
 def require_origin(text: str) -> None:

@@ -26,6 +26,7 @@ from config.setting_values import (
     one_address,
     parts_of,
     require_broker,
+    require_host,
     require_origin,
 )
 
@@ -322,6 +323,11 @@ class Settings(BaseSettings):
         return one_address(self.mail_from)
 
     @property
+    def service_key(self) -> str | None:
+        """What API_KEY says."""
+        return None if self.api_key is None else self.api_key.get_secret_value()
+
+    @property
     def anonymous_rate(self) -> Rate:
         """What RATE_LIMIT_ANONYMOUS says."""
         return Rate.parse(self.rate_limit_anonymous)
@@ -405,6 +411,13 @@ class Settings(BaseSettings):
     @classmethod
     def _check_rate(cls, text: str) -> str:
         Rate.parse(text)
+        return text
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _check_hosts(cls, text: str | None) -> str | None:
+        for host in parts_of(text or ""):
+            require_host(host)
         return text
 
     @field_validator("cors_origins")

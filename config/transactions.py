@@ -34,9 +34,18 @@ _PATIENCE_SECONDS: Final = 15.0
 _SESSION_ID_BYTES: Final = 16
 _LOG: Final = logging.getLogger("muster.transactions")
 
-# What to call when the open transaction has written; None without one.
-_afterwards: Final[ContextVar[set[Callable[[], None]] | None]] = ContextVar(
-    "afterwards", default=None
+
+class _Waiting:
+    """What to call when the open transaction has written, or has ended."""
+
+    def __init__(self) -> None:
+        self.afterwards: set[Callable[[], None]] = set()
+        self.at_the_end: set[Callable[[], None]] = set()
+
+
+# None without a transaction.
+_waiting: Final[ContextVar[_Waiting | None]] = ContextVar(
+    "waiting", default=None
 )
 
 
@@ -70,19 +79,21 @@ async def run(
         pymongo.errors.PyMongoError: the database is away, or others hold what
             it writes for too long.
     """
-    if _afterwards.get() is not None:
+    if _waiting.get() is not None:
         return await work()
-    told: set[Callable[[], None]] = set()
+    waiting = _Waiting()
     async with _turn_at(turn), db.get_client().start_session() as session:
         _note(session)
         async with session.bind(end_session=False):
-            token = _afterwards.set(told)
+            token = _waiting.set(waiting)
             try:
                 with pymongo.timeout(_PATIENCE_SECONDS):
                     result = await session.with_transaction(lambda _: work())
             finally:
-                _afterwards.reset(token)
-    for tell in told:
+                _waiting.reset(token)
+                for tell in waiting.at_the_end:
+                    tell()
+    for tell in waiting.afterwards:
         tell()
     return result
 
@@ -92,11 +103,23 @@ def afterwards(tell: Callable[[], None]) -> None:
 
     What `work` says twice, as when it runs again, is called once.
     """
-    waiting = _afterwards.get()
+    waiting = _waiting.get()
     if waiting is None:
         tell()
     else:
-        waiting.add(tell)
+        waiting.afterwards.add(tell)
+
+
+def at_the_end(tell: Callable[[], None]) -> None:
+    """Calls `tell` once the open transaction has ended; now, without one.
+
+    However it ended: a commit whose answer is lost may have written.
+    """
+    waiting = _waiting.get()
+    if waiting is None:
+        tell()
+    else:
+        waiting.at_the_end.add(tell)
 
 
 def keep_notes_in(folder: Path) -> None:

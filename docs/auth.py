@@ -17,6 +17,22 @@ hour that did not succeed, those under way included, they are refused with
     "response_description": "The tokens of the new login.",
 }
 
+SIGN_IN_BY_FIREBASE: EndpointDoc = {
+    "summary": "Sign in by Firebase",
+    "description": """Exchanges an ID token of Firebase for tokens of a login.
+
+Where `FIREBASE_PROJECT_ID` is unset, the answer is 404. **At the first time**
+it creates a member, with the names and e-mail of the token; change them at
+`PATCH /v1/users/me`. If the e-mail has an account already, the sign-in becomes
+one more way into it, provided that the e-mail is verified **both** here and at
+Firebase: else the answer is 409, as the account might be somebody else's, and
+`detail` says what to do.
+
+A member who came so has no password until they reset it. A reset ends this
+way in, until they sign in so again with a verified e-mail.""",
+    "response_description": "The tokens of the new login.",
+}
+
 REFRESH: EndpointDoc = {
     "summary": "Refresh the tokens",
     "description": """Exchanges a refresh token for a new pair of tokens.

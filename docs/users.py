@@ -41,10 +41,10 @@ GET_USER: EndpointDoc = {
 }
 
 ADMINISTER_USER: EndpointDoc = {
-    "summary": "Change a member's role, or disable the account",
+    "summary": "Change a member's role or tier, or disable the account",
     "description": """For admins; what is left out stays.
 
-A new role counts at once for the member's living logins. A disabled member is
+A new role or tier counts at once for the member's living logins. A disabled member is
 logged out everywhere, and can't log in. Your own account is changed by another
 admin, so that nobody locks themselves out.""",
 }

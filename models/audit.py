@@ -21,6 +21,8 @@ class AuditAction(StrEnum):
 
     ACCOUNT_CLOSED = "account.closed"
     ACCOUNT_EXPORTED = "account.exported"
+    API_KEY_CREATED = "api-key.created"
+    API_KEY_REVOKED = "api-key.revoked"
     CALENDAR_OPENED = "calendar.opened"
     CALENDAR_REVOKED = "calendar.revoked"
     EMAIL_CHANGED = "email.changed"
@@ -32,6 +34,7 @@ class AuditAction(StrEnum):
     EVENT_DENIED = "event.denied"
     EVENT_HANDED_OVER = "event.handed-over"
     FEEDBACK_DELETED = "feedback.deleted"
+    FIREBASE_LINKED = "firebase.linked"
     GUEST_CHECKED_IN = "guest.checked-in"
     GUEST_CHECKED_OUT = "guest.checked-out"
     GUEST_INVITED = "guest.invited"
@@ -47,6 +50,12 @@ class AuditAction(StrEnum):
     PASSWORD_CHANGED = "password.changed"
     PASSWORD_REFUSED = "password.refused"
     PASSWORD_RESET = "password.reset"
+    RATE_LIMIT_ADDED = "rate-limit.added"
+    RATE_LIMIT_CHANGED = "rate-limit.changed"
+    RATE_LIMIT_REMOVED = "rate-limit.removed"
+    TIER_CHANGED = "tier.changed"
+    TIER_CREATED = "tier.created"
+    TIER_DELETED = "tier.deleted"
 
 
 class AuditEntry(ExtendedBaseModel):

@@ -1,23 +1,33 @@
 """Everything that can go wrong, as a tree.
 
     MusterError
+    ├── UnknownHostError                 400 unknown-host
+    ├── PreflightRefusedError            400 preflight-refused
     ├── NotAuthenticatedError            401 not-authenticated
-    │   └── BadCredentialsError          401 bad-credentials
+    │   ├── BadCredentialsError          401 bad-credentials
+    │   └── MissingKeyError              401 missing-key
     ├── ForbiddenError                   403 forbidden
+    │   └── InsufficientScopeError       403 insufficient-scope
     ├── NotFoundError                    404 not-found
     │   ├── UserNotFoundError            404 user-not-found
     │   ├── LoginNotFoundError           404 login-not-found
+    │   ├── ApiKeyNotFoundError          404 api-key-not-found
     │   ├── EventNotFoundError           404 event-not-found
     │   ├── RsvpNotFoundError            404 rsvp-not-found
     │   ├── FeedbackNotFoundError        404 feedback-not-found
     │   ├── ForeignTicketError           404 foreign-ticket
     │   ├── ImageNotFoundError           404 image-not-found
+    │   ├── TierNotFoundError            404 tier-not-found
+    │   ├── RateLimitNotFoundError       404 rate-limit-not-found
+    │   ├── HttpEventNotFoundError       404 http-event-not-found
     │   ├── ProcessNotFoundError         404 process-not-found
     │   └── TaskNotFoundError            404 task-not-found
     ├── MethodNotAllowedError            405 method-not-allowed
     ├── NotAcceptableError               406 not-acceptable
     ├── ConflictError                    409 (abstract)
     │   ├── EmailTakenError              409 email-taken
+    │   ├── TooManyApiKeysError          409 too-many-api-keys
+    │   ├── IdempotencyKeyInFlightError  409 idempotency-key-in-flight
     │   ├── EventClosedError             409 event-closed
     │   ├── CapacityBelowSeatsError      409 capacity-below-seats
     │   ├── AlreadyDecidedError          409 already-decided
@@ -27,6 +37,9 @@
     │   ├── TicketWithdrawnError         409 ticket-withdrawn
     │   ├── CheckInUndoneError           409 check-in-undone
     │   ├── AlreadyCheckedInError        409 already-checked-in
+    │   ├── TierExistsError              409 tier-exists
+    │   ├── TierInUseError               409 tier-in-use
+    │   ├── RateLimitExistsError         409 rate-limit-exists
     │   ├── TaskStateError               409 task-state
     │   ├── TaskFailedError              409 task-failed
     │   └── TaskCancelledError           409 task-cancelled
@@ -37,10 +50,15 @@
     ├── InvalidRequestError              422 invalid-request
     ├── ForgedTicketError                422 forged-ticket
     ├── InvalidTokenError                422 invalid-token
+    ├── IdempotencyKeyReusedError        422 idempotency-key-reused
     ├── TooManyAttemptsError             429 too-many-attempts
+    ├── RateLimitedError                 429 rate-limited
     ├── TooManyTasksError                429 too-many-tasks
     ├── InternalError                    500 internal-error
-    └── DatabaseUnavailableError         503 database-unavailable
+    ├── DatabaseUnavailableError         503 database-unavailable
+    ├── KeysUnavailableError             503 keys-unavailable
+    ├── NotReadyError                    503 not-ready
+    └── RateLimitUnavailableError        503 rate-limit-unavailable
 
 A class says what happened; its constructor takes the facts, which become
 members of the problem+json answer (RFC 9457). `routes/problems.py` makes it.
@@ -81,6 +99,31 @@ class MusterError(Exception):
         self.headers = dict(headers or {})
 
 
+class UnknownHostError(MusterError):
+    """The Host header names no host of ours, or not exactly one."""
+
+    status = 400
+    title = "Unknown host"
+    slug = "unknown-host"
+    hint = "Send the request to one of the names that ALLOWED_HOSTS lists."
+
+
+class PreflightRefusedError(MusterError):
+    """A page of another site may not call like this."""
+
+    status = 400
+    title = "Preflight refused"
+    slug = "preflight-refused"
+    hint = "CORS does not allow this origin: CORS_ORIGINS lists those it does."
+
+    def __init__(self, refused: str) -> None:
+        super().__init__(
+            f"CORS does not allow this {refused}: CORS_ORIGINS lists the "
+            "origins, Access-Control-Allow-… the rest.",
+            {"refused": refused.split(", ")},
+        )
+
+
 class NotAuthenticatedError(MusterError):
     """No credentials where they are needed, or bad ones."""
 
@@ -104,6 +147,19 @@ class BadCredentialsError(NotAuthenticatedError):
     hint = "No account matches this e-mail and password."
 
 
+class MissingKeyError(NotAuthenticatedError):
+    """The service wants a key of everybody who calls."""
+
+    title = "Missing key"
+    slug = "missing-key"
+    hint = "Send this service's key, or one of your own, as X-API-Key."
+
+    def __init__(self, header: str = "X-API-Key") -> None:
+        super().__init__(
+            f"Send this service's key, or one of your own, as {header}."
+        )
+
+
 class ForbiddenError(MusterError):
     """The caller is known, and may not do this."""
 
@@ -111,6 +167,22 @@ class ForbiddenError(MusterError):
     title = "Forbidden"
     slug = "forbidden"
     hint = "Only an admin may do this."
+
+
+class InsufficientScopeError(ForbiddenError):
+    """The caller may do this, but not with this API key."""
+
+    title = "Insufficient scope"
+    slug = "insufficient-scope"
+    hint = "This API key lacks the scope events:write."
+
+    def __init__(self, needed_scope: str | None) -> None:
+        super().__init__(
+            "No API key may do this: log in at POST /v1/auth/login instead."
+            if needed_scope is None
+            else f"This API key lacks the scope {needed_scope}.",
+            {"needed_scope": needed_scope},
+        )
 
 
 class NotFoundError(MusterError):
@@ -142,6 +214,17 @@ class LoginNotFoundError(NotFoundError):
 
     def __init__(self, login_id: str) -> None:
         super().__init__(facts={"login_id": login_id})
+
+
+class ApiKeyNotFoundError(NotFoundError):
+    """The caller has no API key with this id."""
+
+    title = "API key not found"
+    slug = "api-key-not-found"
+    hint = "You have no API key with this id: GET /v1/api-keys lists yours."
+
+    def __init__(self, key_id: str) -> None:
+        super().__init__(facts={"key_id": key_id})
 
 
 class EventNotFoundError(NotFoundError):
@@ -194,6 +277,39 @@ class ImageNotFoundError(NotFoundError):
 
     def __init__(self, image_id: str) -> None:
         super().__init__(facts={"image_id": image_id})
+
+
+class TierNotFoundError(NotFoundError):
+    """No tier has this name."""
+
+    title = "Tier not found"
+    slug = "tier-not-found"
+    hint = "There is no tier with this name: GET /v1/tiers lists them."
+
+    def __init__(self, name: str) -> None:
+        super().__init__(facts={"tier": name})
+
+
+class RateLimitNotFoundError(NotFoundError):
+    """The tier has no rate limit with this id."""
+
+    title = "Rate limit not found"
+    slug = "rate-limit-not-found"
+    hint = "The tier has no rate limit with this id."
+
+    def __init__(self, name: str, limit_id: str) -> None:
+        super().__init__(facts={"tier": name, "rate_limit_id": limit_id})
+
+
+class HttpEventNotFoundError(NotFoundError):
+    """The ring has no request with this id, or not any more."""
+
+    title = "HTTP event not found"
+    slug = "http-event-not-found"
+    hint = "None of the last requests has this id."
+
+    def __init__(self, request_id: str) -> None:
+        super().__init__(facts={"http_event_id": request_id})
 
 
 class ProcessNotFoundError(NotFoundError):
@@ -258,8 +374,32 @@ class EmailTakenError(ConflictError):
     slug = "email-taken"
     hint = "An account with this e-mail exists: log in, or use another one."
 
-    def __init__(self, email: str) -> None:
-        super().__init__(facts={"email": email})
+    def __init__(self, email: str, detail: str = "") -> None:
+        super().__init__(detail, {"email": email})
+
+
+class TooManyApiKeysError(ConflictError):
+    """The caller has as many API keys as there may be."""
+
+    title = "Too many API keys"
+    slug = "too-many-api-keys"
+    hint = "You have 50 API keys: revoke one first."
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"You have {limit} API keys: revoke one first.", {"limit": limit}
+        )
+
+
+class IdempotencyKeyInFlightError(ConflictError):
+    """An equal request with this key is not answered yet."""
+
+    title = "Idempotency-Key in flight"
+    slug = "idempotency-key-in-flight"
+    hint = "An equal request is not answered yet: try again in a moment."
+
+    def __init__(self) -> None:
+        super().__init__(headers={"Retry-After": "1"})
 
 
 class EventClosedError(ConflictError):
@@ -371,6 +511,42 @@ class AlreadyCheckedInError(ConflictError):
             f"This guest came in at {at} already.",
             {"user_id": user_id, "checked_in_at": at},
         )
+
+
+class TierExistsError(ConflictError):
+    """Another tier has this name."""
+
+    title = "Tier exists"
+    slug = "tier-exists"
+    hint = "There is a tier with this name: change it, or choose another name."
+
+    def __init__(self, name: str) -> None:
+        super().__init__(facts={"tier": name})
+
+
+class TierInUseError(ConflictError):
+    """The tier has members."""
+
+    title = "Tier in use"
+    slug = "tier-in-use"
+    hint = (
+        "This tier has members: GET /v1/users?tier=… lists them; give them "
+        "another one first."
+    )
+
+    def __init__(self, name: str) -> None:
+        super().__init__(facts={"tier": name})
+
+
+class RateLimitExistsError(ConflictError):
+    """The tier has a rate limit for this path."""
+
+    title = "Rate limit exists"
+    slug = "rate-limit-exists"
+    hint = "This tier has a rate limit for this path: change that one."
+
+    def __init__(self, name: str, path: str) -> None:
+        super().__init__(facts={"tier": name, "path": path})
 
 
 class TaskStateError(ConflictError):
@@ -511,6 +687,15 @@ class InvalidTokenError(MusterError):
     hint = "This token is used up, expired or mistyped: ask for a new mail."
 
 
+class IdempotencyKeyReusedError(MusterError):
+    """The key came with another request before."""
+
+    status = 422
+    title = "Idempotency-Key reused"
+    slug = "idempotency-key-reused"
+    hint = "This key came with another request: take a new one for this."
+
+
 class TooManyAttemptsError(MusterError):
     """Too many logins failed for this e-mail."""
 
@@ -524,6 +709,29 @@ class TooManyAttemptsError(MusterError):
             f"Too many logins failed: try again in {retry_after_seconds} "
             "seconds.",
             {"retry_after_seconds": retry_after_seconds},
+            {"Retry-After": str(retry_after_seconds)},
+        )
+
+
+class RateLimitedError(MusterError):
+    """The caller has made all requests that the period admits."""
+
+    status = 429
+    title = "Rate limited"
+    slug = "rate-limited"
+    hint = "100 requests in 60 seconds are admitted: wait 17 seconds."
+
+    def __init__(
+        self, limit: int, period_seconds: int, retry_after_seconds: int
+    ) -> None:
+        super().__init__(
+            f"{limit} requests in {period_seconds} seconds are admitted: wait "
+            f"{retry_after_seconds} seconds.",
+            {
+                "limit": limit,
+                "period_seconds": period_seconds,
+                "retry_after_seconds": retry_after_seconds,
+            },
             {"Retry-After": str(retry_after_seconds)},
         )
 
@@ -564,3 +772,45 @@ class DatabaseUnavailableError(MusterError):
 
     def __init__(self) -> None:
         super().__init__(headers={"Retry-After": "2"})
+
+
+class KeysUnavailableError(MusterError):
+    """Whose tokens are good can't be found out at present."""
+
+    status = 503
+    title = "Keys unavailable"
+    slug = "keys-unavailable"
+    hint = "Firebase's keys can't be fetched at present: try again in a moment."
+
+    def __init__(self) -> None:
+        super().__init__(headers={"Retry-After": "5"})
+
+
+class NotReadyError(MusterError):
+    """This process should get no requests at present."""
+
+    status = 503
+    title = "Not ready"
+    slug = "not-ready"
+    hint = "At present this process can't serve: database."
+
+    def __init__(
+        self, failing: Sequence[str], checks: Mapping[str, str]
+    ) -> None:
+        super().__init__(
+            f"At present this process can't serve: {', '.join(failing)}.",
+            {"checks": dict(checks)},
+            {"Retry-After": "2"},
+        )
+
+
+class RateLimitUnavailableError(MusterError):
+    """Requests can't be counted at present, and are refused meanwhile."""
+
+    status = 503
+    title = "Rate limit unavailable"
+    slug = "rate-limit-unavailable"
+    hint = "Requests can't be counted at present: try again in a moment."
+
+    def __init__(self) -> None:
+        super().__init__(headers={"Retry-After": "1"})

@@ -5,6 +5,7 @@ from typing import Self
 
 from pydantic import BaseModel, Field
 
+from models.api_keys import ApiKeyRead
 from models.audit import AuditRead
 from models.events import EventRead
 from models.feedback import FeedbackRead
@@ -49,7 +50,9 @@ class AccountExport(BaseModel):
 
     exported_at: datetime
     account: PrivateUser
+    firebase_id: str | None = Field(description="Who you are at Firebase.")
     logins: list[LoginRead]
+    api_keys: list[ApiKeyRead]
     events: list[EventRead] = Field(description="Those that you created.")
     rsvps: list[KeptRsvp]
     feedback: list[FeedbackRead]

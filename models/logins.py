@@ -7,20 +7,35 @@ from typing import Literal, Self
 from pydantic import BaseModel, Field
 
 from models.base import ExtendedBaseModel, RequestModel, UtcTime, utc_now
+from models.scopes import ADMIN_SCOPES, Scope
 from models.users import GivenPassword, Role
 
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who makes a request, as far as permissions need to know."""
+    """Who makes a request, as far as permissions need to know.
+
+    Attributes:
+        user_id: the member.
+        login_id: the login that shows it, or the API key.
+        role: the member's.
+        tier: the member's, if they are in one.
+        key_id: the API key that shows it, if one does.
+        scopes: what that key may do; None for all that the member may.
+    """
 
     user_id: str
     login_id: str
     role: Role
+    tier: str | None = None
+    key_id: str | None = None
+    scopes: frozenset[Scope] | None = None
 
     @property
     def is_admin(self) -> bool:
-        """True for an admin."""
+        """True for an admin, whose key, if it has scopes, says so too."""
+        if self.scopes is not None and self.scopes.isdisjoint(ADMIN_SCOPES):
+            return False
         return self.role is Role.ADMIN
 
 
@@ -33,6 +48,7 @@ class Login(ExtendedBaseModel):
 
     user_id: str
     role: Role
+    tier: str | None = None
     family_hash: str
     refresh_hash: str | None
     client: str = ""

@@ -27,6 +27,7 @@ from models.base import (
 )
 from models.images import EXAMPLE_ID
 from models.links import Links
+from models.tiers import TierName
 
 
 class Role(StrEnum):
@@ -70,6 +71,8 @@ class User(ExtendedBaseModel):
             calendar; None while it has none.
         email_verified_at: when they showed that they read what is sent to
             `email`; None for an e-mail that nobody has shown that of.
+        tier: the name of their tier; None for the default limits.
+        firebase_id: who they are at Firebase, if they sign in so.
         welcomed: whether they have verified any e-mail before.
         revision: changes with every change.
     """
@@ -79,10 +82,12 @@ class User(ExtendedBaseModel):
     email: str
     password_hash: str
     role: Role = Role.MEMBER
+    tier: str | None = None
     disabled: bool = False
     links: Links = []
     calendar_hash: str | None = None
     email_verified_at: UtcTime | None = None
+    firebase_id: str | None = None
     welcomed: bool = False
     image_id: str | None = None
     created_at: UtcTime = Field(default_factory=utc_now)
@@ -141,6 +146,11 @@ class UserAdminUpdate(RequestModel):
     """What an admin may change of a member; what is left out stays."""
 
     role: Role = Field(Role.MEMBER, examples=["admin"])
+    tier: TierName | None = Field(
+        None,
+        description="Whose rate limits they have; null for the default ones.",
+        examples=["gold"],
+    )
     disabled: JsonBool = Field(False, examples=[False])
 
 
@@ -154,6 +164,9 @@ class UserQuery(PageQuery):
         description="Words that begin a part of the name or e-mail.",
     )
     role: Role | None = Field(None, description="Only members with this role.")
+    tier: TierName | None = Field(
+        None, description="Only members of this tier."
+    )
 
 
 class MemberName(BaseModel):
@@ -185,5 +198,8 @@ class PrivateUser(PublicUser):
     email: str
     email_verified: bool
     role: Role
+    tier: str | None = Field(
+        description="Whose rate limits they have; null for the default ones."
+    )
     disabled: bool
     updated_at: datetime

@@ -16,13 +16,17 @@ from docs import auth as docs
 from models.base import Page, PageQuery
 from models.exceptions import (
     BadCredentialsError,
+    EmailTakenError,
     InvalidRequestError,
     InvalidTokenError,
+    KeysUnavailableError,
     LoginNotFoundError,
     NotAuthenticatedError,
+    NotFoundError,
     TooManyAttemptsError,
     UserNotFoundError,
 )
+from models.firebase import FirebaseSignIn
 from models.logins import LoginForm, LoginRead, RefreshRequest, TokenPair
 from models.one_time_tokens import (
     EmailVerification,
@@ -36,7 +40,7 @@ from routes.dependencies import (
     user_agent,
 )
 from routes.problems import COMMON, WITH_BODY, member_problems, problems
-from utils import accounts, logins
+from utils import accounts, firebase, logins
 
 router = APIRouter(
     prefix="/v1/auth", tags=["Auth"], responses=problems(*COMMON)
@@ -54,6 +58,29 @@ async def log_in(
     return await accounts.log_in(
         form.username,
         form.password.get_secret_value(),
+        address=client_address(request),
+        client=user_agent(request),
+    )
+
+
+@router.post(
+    "/firebase",
+    **docs.SIGN_IN_BY_FIREBASE,
+    responses=problems(
+        BadCredentialsError,
+        NotFoundError,
+        EmailTakenError,
+        TooManyAttemptsError,
+        KeysUnavailableError,
+        *WITH_BODY,
+    ),
+)
+async def sign_in_by_firebase(
+    body: FirebaseSignIn, request: Request
+) -> TokenPair:
+    return await firebase.sign_in(
+        body.id_token,
+        firebase=request.app.state.firebase,
         address=client_address(request),
         client=user_agent(request),
     )

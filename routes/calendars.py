@@ -16,6 +16,7 @@ from models.exceptions import (
     UserNotFoundError,
 )
 from routes.dependencies import CurrentUser, EventId, MaybeUser
+from routes.idempotency import IdempotentRoute
 from routes.problems import COMMON, WITH_BODY, member_problems, problems
 from utils import calendars
 
@@ -34,7 +35,11 @@ END:VEVENT
 END:VCALENDAR
 """
 
-router = APIRouter(tags=["Calendars"], responses=problems(*COMMON))
+router = APIRouter(
+    tags=["Calendars"],
+    responses=problems(*COMMON),
+    route_class=IdempotentRoute,
+)
 
 
 class CalendarResponse(Response):

@@ -1,22 +1,26 @@
 """Dependencies: who calls, and the parts of a request that routes share."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from enum import StrEnum
 from typing import Annotated, Final, TypeVar
 
 from fastapi import Depends, Header, Path, Request
+from fastapi.dependencies.models import Dependant
 from fastapi.security import OAuth2PasswordBearer
 
 from config.etags import etags_in
 from models.base import ObjectId
 from models.exceptions import (
     ForbiddenError,
+    InsufficientScopeError,
     NotAcceptableError,
     NotAuthenticatedError,
 )
 from models.logins import Actor
-from utils import logins
+from models.scopes import ADMIN_SCOPES, needed_admin_scope, needed_scope
+from models.users import Role
 
 Form = TypeVar("Form", bound=StrEnum)
 
@@ -32,15 +36,34 @@ class _Caller(OAuth2PasswordBearer):
     async def __call__(  # type: ignore[override]  # more than the token
         self, request: Request
     ) -> Actor | None:
-        if "authorization" not in request.headers:
-            return None
-        access_token = await super().__call__(request)
-        if access_token is None:
-            raise NotAuthenticatedError("Authorization is not 'Bearer …'.")
-        return await logins.authenticate(access_token)
+        # A stage of the pipeline found out: see `config/middleware/callers`.
+        caller: Actor | Exception | None = request.state.caller
+        if isinstance(caller, Exception):
+            raise caller
+        if caller is not None and caller.key_id is not None:
+            return _within_scopes(caller, request)
+        return caller
 
 
-_find_actor: Final = _Caller(
+def _within_scopes(actor: Actor, request: Request) -> Actor:
+    """Who calls with an API key, as far as it lets them.
+
+    Where it may do what the member may, but not what an admin may, they are no
+    admin.
+    """
+    needed = needed_scope(request.method, request.scope["route"].path)
+    if needed is None:
+        raise InsufficientScopeError(None)
+    if actor.scopes is None:
+        return actor
+    if needed not in actor.scopes:
+        raise InsufficientScopeError(needed)
+    if needed_admin_scope(request.method) not in actor.scopes:
+        return replace(actor, scopes=actor.scopes - ADMIN_SCOPES)
+    return actor
+
+
+LOGIN: Final = _Caller(
     tokenUrl="/v1/auth/login",
     refreshUrl="/v1/auth/refresh",
     scheme_name="Login",
@@ -50,21 +73,31 @@ _find_actor: Final = _Caller(
 )
 
 
-async def _require_actor(
-    actor: Annotated[Actor | None, Depends(_find_actor)],
+async def require_actor(
+    actor: Annotated[Actor | None, Depends(LOGIN)],
 ) -> Actor:
+    """The member who calls."""
     if actor is None:
         raise NotAuthenticatedError()
     return actor
 
 
 async def require_admin(
-    actor: Annotated[Actor, Depends(_require_actor)],
+    request: Request, actor: Annotated[Actor, Depends(require_actor)]
 ) -> Actor:
     """The admin who calls; whole routers depend on it."""
     if not actor.is_admin:
+        if actor.role is Role.ADMIN:
+            raise InsufficientScopeError(needed_admin_scope(request.method))
         raise ForbiddenError()
     return actor
+
+
+def calls_of(dependant: Dependant) -> Iterator[object]:
+    """What a route depends on, directly or not."""
+    for dependency in dependant.dependencies:
+        yield dependency.call
+        yield from calls_of(dependency)
 
 
 async def _if_match(
@@ -127,11 +160,12 @@ def user_agent(request: Request) -> str:
     return request.headers.get("user-agent", "")
 
 
-MaybeUser = Annotated[Actor | None, Depends(_find_actor)]
-CurrentUser = Annotated[Actor, Depends(_require_actor)]
+MaybeUser = Annotated[Actor | None, Depends(LOGIN)]
+CurrentUser = Annotated[Actor, Depends(require_actor)]
 AdminUser = Annotated[Actor, Depends(require_admin)]
 IfMatch = Annotated[list[str], Depends(_if_match)]
 UserId = Annotated[ObjectId, Path(description="Id of a member.")]
+ApiKeyId = Annotated[ObjectId, Path(description="Id of an API key.")]
 LoginId = Annotated[ObjectId, Path(description="Id of a login.")]
 FeedbackId = Annotated[ObjectId, Path(description="Id of feedback.")]
 EventId = Annotated[ObjectId, Path(description="Id of an event.")]

@@ -20,7 +20,8 @@ _HEADERS: Final = {
     "Accept-Ranges": "bytes",
     "Cache-Control": "public, max-age=31536000, immutable",
     "Content-Security-Policy": "default-src 'none'; sandbox",
-    "X-Content-Type-Options": "nosniff",
+    # Pages of other sites show it.
+    "Cross-Origin-Resource-Policy": "cross-origin",
 }
 _BYTES: Final = {"schema": {"type": "string", "format": "binary"}}
 

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body, Query, status
 
+from config.cache import cached
 from docs import events as docs
 from models.base import Page, PageQuery
 from models.events import (
@@ -29,6 +30,7 @@ from routes.dependencies import (
     IfMatch,
     MaybeUser,
 )
+from routes.idempotency import IdempotentRoute
 from routes.problems import (
     COMMON,
     WITH_BODY,
@@ -36,10 +38,13 @@ from routes.problems import (
     member_problems,
     problems,
 )
-from utils import events, organising, rsvps
+from utils import event_sharing, events, organising, rsvps
 
 router = APIRouter(
-    prefix="/v1/events", tags=["Events"], responses=problems(*COMMON)
+    prefix="/v1/events",
+    tags=["Events"],
+    responses=problems(*COMMON),
+    route_class=IdempotentRoute,
 )
 
 
@@ -54,6 +59,14 @@ async def create_event(body: EventCreate, actor: CurrentUser) -> EventRead:
 
 
 @router.get("", **docs.LIST_EVENTS, responses=member_problems())
+@cached(
+    "events?{query}",
+    tags=("event-lists",),
+    per="everyone",
+    seconds=10,
+    until=event_sharing.page_is_shared_until,
+    unless=event_sharing.differs,
+)
 async def list_events(
     query: Annotated[EventQuery, Query()], actor: MaybeUser
 ) -> Page[EventFound]:
@@ -71,6 +84,13 @@ async def list_event_queue(
     "/{event_id}",
     **docs.GET_EVENT,
     responses=member_problems(EventNotFoundError),
+)
+@cached(
+    "events/{event_id}",
+    tags=("event:{event_id}",),
+    per="everyone",
+    seconds=30,
+    until=event_sharing.is_shared_until,
 )
 async def get_event(event_id: EventId, actor: MaybeUser) -> EventRead:
     return events.show(

@@ -23,10 +23,16 @@ from routes.dependencies import (
     IfMatch,
     MaybeUser,
 )
+from routes.idempotency import IdempotentRoute
 from routes.problems import COMMON, WITH_BODY, member_problems, problems
 from utils import feedback
 
-router = APIRouter(prefix="/v1", tags=["Feedback"], responses=problems(*COMMON))
+router = APIRouter(
+    prefix="/v1",
+    tags=["Feedback"],
+    responses=problems(*COMMON),
+    route_class=IdempotentRoute,
+)
 
 
 @router.post(

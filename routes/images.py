@@ -16,11 +16,15 @@ from models.exceptions import (
 from models.images import ImageRead, Size
 from routes import downloads
 from routes.dependencies import CurrentUser, ImageId
+from routes.idempotency import IdempotentRoute
 from routes.problems import COMMON, WITH_BODY, member_problems, problems
 from utils import image_uses, images, pictures
 
 router = APIRouter(
-    prefix="/v1/images", tags=["Images"], responses=problems(*COMMON)
+    prefix="/v1/images",
+    tags=["Images"],
+    responses=problems(*COMMON),
+    route_class=IdempotentRoute,
 )
 
 

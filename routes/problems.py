@@ -5,7 +5,6 @@ RFC 9457. The framework's own errors become the same kind of answer.
 
 import http
 import logging
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -18,16 +17,22 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from config import db
+from config.main import settings
+from config.templates import Templates, find_template
 from models.exceptions import (
     BodyTooLargeError,
     DatabaseUnavailableError,
     ForbiddenError,
+    InsufficientScopeError,
     InternalError,
     InvalidRequestError,
     MethodNotAllowedError,
+    MissingKeyError,
     MusterError,
     NotAuthenticatedError,
     NotFoundError,
+    RateLimitedError,
+    RateLimitUnavailableError,
     UnsupportedMediaTypeError,
 )
 
@@ -40,12 +45,19 @@ _MEDIA_TYPES: Final = {
 
 # A body of garbage must not make a longer answer.
 _MOST_FAULTS: Final = 20
-_PARAMETER: Final = re.compile(r"{[^}]*}")
 _LOG: Final = logging.getLogger("muster.problems")
 
 
-# Every endpoint reads a database, and checks what it is sent.
-COMMON: Final = (InvalidRequestError, DatabaseUnavailableError)
+# Before anything is done for a request, it is counted, and where the service
+# has a key, each must show it.
+GUARDED: Final = (
+    RateLimitedError,
+    RateLimitUnavailableError,
+    *((MissingKeyError, NotAuthenticatedError) if settings.api_key else ()),
+)
+
+# Nearly every endpoint reads a database, and checks what it is sent.
+COMMON: Final = (InvalidRequestError, DatabaseUnavailableError, *GUARDED)
 
 # Endpoints with a body answer these as well.
 WITH_BODY: Final = (BodyTooLargeError, UnsupportedMediaTypeError)
@@ -105,14 +117,26 @@ def member_problems(
     *errors: type[MusterError],
 ) -> dict[int | str, dict[str, Any]]:
     """`problems` of a route for signed-in members."""
-    return problems(NotAuthenticatedError, *errors)
+    return problems(NotAuthenticatedError, InsufficientScopeError, *errors)
 
 
 def admin_problems(
     *errors: type[MusterError],
 ) -> dict[int | str, dict[str, Any]]:
     """`problems` of a route for admins."""
-    return problems(NotAuthenticatedError, ForbiddenError, *errors)
+    return member_problems(ForbiddenError, *errors)
+
+
+def templates_of(
+    routers: Sequence[APIRouter], *, but: tuple[str, ...] = ()
+) -> Templates:
+    """The route templates of `routers`, except those that begin with `but`."""
+    return {
+        route.path: route.path_regex
+        for router in routers
+        for route in router.routes
+        if isinstance(route, APIRoute) and not route.path.startswith(but)
+    }
 
 
 def install(app: FastAPI, routers: Sequence[APIRouter]) -> None:
@@ -123,6 +147,7 @@ def install(app: FastAPI, routers: Sequence[APIRouter]) -> None:
         for route in router.routes
         if isinstance(route, APIRoute)
     ]
+    app.state.templates = templates_of(routers)
     app.add_exception_handler(MusterError, on_fault)
     app.add_exception_handler(HTTPException, on_fault)
     app.add_exception_handler(RequestValidationError, on_fault)
@@ -146,6 +171,9 @@ def describe(schema: dict[str, Any]) -> dict[str, Any]:
 async def on_fault(request: Request, error: Exception) -> Response:
     """The answer to any exception; the log gets what the answer hides."""
     problem = _problem_of(request, error)
+    if problem.status >= 500:
+        # Who keeps a record of the request finds there what went wrong.
+        request.state.fault = error
     match problem:
         case InternalError():
             asked = f"{request.method} {request.url.path}"
@@ -213,18 +241,7 @@ def _methods_at(request: Request) -> list[str]:
 
 
 def _template_of(request: Request) -> str | None:
-    """The path's own template: /v1/events/queue, not /v1/events/{event_id}."""
-    routes: list[APIRoute] = request.app.state.api_routes
-    fitting = {
-        route.path
-        for route in routes
-        if route.path_regex.match(request.url.path)
-    }
-    return max(fitting, key=_literal_length, default=None)
-
-
-def _literal_length(template: str) -> int:
-    return len(_PARAMETER.sub("", template))
+    return find_template(request.app.state.templates, request.url.path)
 
 
 def _of_validation(

@@ -28,6 +28,7 @@ from routes.dependencies import (
     MaybeUser,
     UserId,
 )
+from routes.idempotency import IdempotentRoute
 from routes.problems import (
     COMMON,
     WITH_BODY,
@@ -38,7 +39,10 @@ from routes.problems import (
 from utils import accounts, users
 
 router = APIRouter(
-    prefix="/v1/users", tags=["Users"], responses=problems(*COMMON)
+    prefix="/v1/users",
+    tags=["Users"],
+    responses=problems(*COMMON),
+    route_class=IdempotentRoute,
 )
 
 

@@ -21,7 +21,7 @@ from utils.collections import declared_indexes
 
 def main() -> None:
     """The command."""
-    configure_logging()
+    configure_logging(settings)
     run(_work())
 
 

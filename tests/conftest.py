@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 from pymongo import monitoring
 
-from config import db, transactions
+from config import cache, db, transactions
 from config.embedded import EmbeddedDatabase
 from tests.commands import RECORDER
 
@@ -38,6 +38,9 @@ def pytest_configure(config: pytest.Config) -> None:
         MONGO_DB_URI=_patient(os.environ[_URI]),
         MONGO_DB_NAME=db.new_test_database_name(),
         DATA_DIR=config.stash[_OWN_DATA_DIR],
+        # What limits do, their own tests say; the others make many requests.
+        RATE_LIMIT_ANONYMOUS="1000000/60",
+        RATE_LIMIT_DEFAULT="1000000/60",
         JWT_SECRET_KEY="the tests' own key, known to everybody",
     )
 
@@ -99,6 +102,8 @@ async def _database(services: None) -> AsyncIterator[None]:
 
     yield services
     await db.wipe_test_database(declared_indexes())
+    # What was cached shows what is not there any more.
+    cache.forget_all()
 
 
 @pytest_asyncio.fixture(name="client")

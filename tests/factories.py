@@ -1,7 +1,7 @@
 """What tests are made of: valid things, any part of which can be overridden."""
 
 import json
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from io import BytesIO
@@ -17,6 +17,7 @@ from models.logins import Actor, TokenPair
 from models.one_time_tokens import Purpose
 from models.payloads import Payload
 from models.tasks import FailureKind, Task, TaskError, TaskStatus
+from models.tiers import RateLimitCreate, Tier, TierCreate
 from models.users import Role, User, UserCreate
 from utils import (
     events,
@@ -25,6 +26,7 @@ from utils import (
     one_time_tokens,
     process_registry,
     tasks,
+    tiers,
     users,
 )
 
@@ -86,6 +88,21 @@ async def admin(**overrides: Any) -> Member:
 def actor(role: Role = Role.MEMBER) -> Actor:
     """Somebody whom no account is needed for."""
     return Actor(new_id(), new_id(), role)
+
+
+async def tier(
+    name: str = "gold", limits: Mapping[str, int] | None = None
+) -> Tier:
+    """A tier with so many requests a minute by path."""
+    await tiers.create_tier(TierCreate(name=name), actor_id=None)
+    for path, limit in (limits or {"*": 100}).items():
+        await tiers.add_rate_limit(
+            name,
+            RateLimitCreate(path=path, limit=limit, period_seconds=60),
+            paths=[path],
+            actor=actor(Role.ADMIN),
+        )
+    return await tiers.get_tier(name)
 
 
 async def token(of: Member, purpose: Purpose) -> str:

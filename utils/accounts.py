@@ -1,10 +1,10 @@
 """Accounts: what concerns a member and their logins or mails together.
 
-Owns no collection. May call: attempts, audit, logins, mails, one_time_tokens,
-tokens, users. Each use case writes the member first and the logins then: a
-log-in that is made meanwhile is met there, or has read the member after that.
-What nobody could repeat after a crash in between, a new password, ends the
-logins in the member's own transaction as well.
+Owns no collection. May call: api_keys, attempts, audit, logins, mails,
+one_time_tokens, tiers, tokens, users. Each use case writes the member first and
+the logins then: a log-in that is made meanwhile is met there, or has read the
+member after that. What nobody could repeat after a crash in between, a new
+password, ends the logins in the member's own transaction as well.
 """
 
 from collections.abc import Collection
@@ -26,11 +26,13 @@ from models.one_time_tokens import (
 )
 from models.users import Role, User, UserAdminUpdate, UserCreate, UserUpdate
 from utils import (
+    api_keys,
     attempts,
     audit,
     logins,
     mails,
     one_time_tokens,
+    tiers,
     tokens,
     users,
 )
@@ -48,14 +50,25 @@ async def register(new: UserCreate) -> User:
         EmailTakenError: the e-mail has an account.
         InvalidRequestError: the password is one of the commonest.
     """
-    user = await users.prepare_user(new)
+    return await admit(await users.prepare_user(new))
+
+
+async def admit(user: User) -> User:
+    """Stores a new member, who gets a mail: a welcome, if the e-mail is proven.
+
+    Raises:
+        EmailTakenError: the e-mail has an account.
+    """
 
     async def work() -> None:
         await users.add_user(user)
-        await _send_verification(user)
+        if user.email_verified:
+            await _send_welcome(user)
+        else:
+            await _send_verification(user)
         await _record_own(AuditAction.MEMBER_REGISTERED, user)
 
-    await transactions.run(work, turn=users.email_key(new.email))
+    await transactions.run(work, turn=users.email_key(user.email))
     return user
 
 
@@ -90,6 +103,17 @@ async def log_in(
         BadCredentialsError: they don't belong together.
         TooManyAttemptsError: too many logins failed for this e-mail.
     """
+    user = await check_password(email, password, address=address)
+    return await logins.create_login(user, client=client)
+
+
+async def check_password(email: str, password: str, *, address: str) -> User:
+    """The member whose e-mail and password these are; no login is made.
+
+    Raises:
+        BadCredentialsError: they don't belong together.
+        TooManyAttemptsError: too many logins failed for this e-mail.
+    """
     attempt = await attempts.begin(users.email_key(email), source=address)
     user = await users.find_user_by_email(email)
     if not await users.may_log_in(user, password) or user is None:
@@ -101,7 +125,7 @@ async def log_in(
         )
         raise BadCredentialsError()
     await attempts.succeed(attempt)
-    return await logins.create_login(user, client=client)
+    return user
 
 
 async def update_own(
@@ -270,10 +294,11 @@ async def administer(
     actor: Actor,
     if_match: Collection[str],
 ) -> User:
-    """Changes a member's role, or disables the account and its logins.
+    """Changes a member's role or tier, or disables account and logins.
 
     Raises:
         UserNotFoundError: there is none.
+        InvalidRequestError: there is no such tier.
         ForbiddenError: an admin would lock themselves out.
         StaleError: the account is in another state than `if_match` says.
     """
@@ -300,6 +325,8 @@ async def _administer(
 ) -> User:
     async def work() -> User:
         before = await users.get_user(user_id)
+        if change.tier is not None:
+            await tiers.claim(change.tier)
         after = await users.administer_user(user_id, change, if_match=if_match)
         await audit.record(
             AuditAction.MEMBER_CHANGED,
@@ -319,7 +346,11 @@ async def _administer(
 def _difference(before: User, after: User) -> dict[str, str]:
     """What an admin changed of a member, by field."""
     states = [
-        {"role": user.role.value, "disabled": str(user.disabled).lower()}
+        {
+            "role": user.role.value,
+            "tier": user.tier or "none",
+            "disabled": str(user.disabled).lower(),
+        }
         for user in (before, after)
     ]
     return {
@@ -335,10 +366,12 @@ async def _note_proof(before: User, user: User) -> None:
         return
     await _record_own(AuditAction.EMAIL_VERIFIED, user)
     if not before.welcomed:
-        kind = MailKind.WELCOME
-        await mails.queue(
-            Mail(key=f"{kind}:{user.id}", kind=kind, user_id=user.id)
-        )
+        await _send_welcome(user)
+
+
+async def _send_welcome(user: User) -> None:
+    kind = MailKind.WELCOME
+    await mails.queue(Mail(key=f"{kind}:{user.id}", kind=kind, user_id=user.id))
 
 
 async def _send_verification(user: User) -> None:
@@ -368,7 +401,7 @@ async def _record_own(action: AuditAction, user: User) -> None:
 
 
 async def _tell_logins(user: User) -> None:
-    """Makes a member's logins agree with the member.
+    """Makes a member's logins and API keys agree with the member.
 
     Of two racing changes, the one that writes the logins last reads the member
     after that: it finds what the other one wrote, and writes that.
@@ -376,8 +409,17 @@ async def _tell_logins(user: User) -> None:
     while True:
         if user.disabled:
             await logins.revoke_logins_of(user.id)
-        await logins.change_role_of(user.id, user.role)
+        await logins.change_standing_of(
+            user.id, role=user.role, tier=user.tier
+        )
+        await api_keys.change_standing_of(
+            user.id, role=user.role, tier=user.tier, disabled=user.disabled
+        )
         now = await users.get_user(user.id)
-        if (now.role, now.disabled) == (user.role, user.disabled):
+        if (now.role, now.tier, now.disabled) == (
+            user.role,
+            user.tier,
+            user.disabled,
+        ):
             return
         user = now

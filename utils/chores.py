@@ -1,8 +1,8 @@
 """Chores: all that workers do again and again, beside the requests.
 
-Owns no collection. May call: closings, image_uses, mailer, mails,
-task_results, task_schedules, task_worker, tasks. Each chore is safe in several workers at
-once, and does what another one, killed, has left.
+Owns no collection. May call: closings, http_events, image_uses, mailer, mails,
+rate_limits, task_results, task_schedules, task_worker, tasks, tiers. Each chore
+is safe in several workers at once, and does what another one, killed, has left.
 """
 
 import os
@@ -10,24 +10,30 @@ from functools import partial
 
 from config.broker import Broker
 from config.chores import Chore
+from config.http_events import recent
 from config.mail import Transport
 from config.main import settings
 from config.settings import TaskWorker
 from utils import (
     closings,
+    http_events,
     image_uses,
     mailer,
     mails,
+    rate_limits,
     task_results,
     task_schedules,
     task_worker,
     tasks,
+    tiers,
 )
 
 _MAIL_SECONDS = 2.0
 _REMINDERS_SECONDS = 5 * 60.0
 _CLOSINGS_SECONDS = 60.0
 _SWEEP_SECONDS = 60 * 60.0
+_LIMITS_SECONDS = 1.0
+_EVENTS_SECONDS = 2.0
 # A worker that takes up its work again after a fault.
 _PAUSE_SECONDS = 1.0
 _SEND_SECONDS = 2.0
@@ -36,11 +42,14 @@ _SCHEDULE_SECONDS = 10.0
 _EXPIRY_SECONDS = 60.0
 
 
-def declared_chores(transport: Transport, broker: Broker) -> tuple[Chore, ...]:
+def declared_chores(
+    transport: Transport, limiter: rate_limits.RateLimiter, broker: Broker
+) -> tuple[Chore, ...]:
     """The chores of a web worker.
 
     Args:
         transport: where its mails go.
+        limiter: what it admits requests by.
         broker: what carries tasks.
     """
     if settings.task_worker is TaskWorker.INLINE:
@@ -74,6 +83,18 @@ def declared_chores(transport: Transport, broker: Broker) -> tuple[Chore, ...]:
             "sweeping images",
             image_uses.sweep_images,
             every_seconds=_SWEEP_SECONDS,
+        ),
+        Chore(
+            "reading rate limits",
+            limiter.refresh,
+            every_seconds=_LIMITS_SECONDS,
+            wake=tiers.changed,
+        ),
+        Chore(
+            "storing HTTP events",
+            http_events.store_in_a_moment,
+            every_seconds=_EVENTS_SECONDS,
+            wake=recent.arrived,
         ),
     )
 

@@ -1,10 +1,11 @@
 """Closings: a member leaves for good.
 
-Owns: `closings`. Indexes: see INDEXES. May call: accounts, audit, events,
-feedback, image_uses, logins, mails, one_time_tokens, rsvps, tasks, users.
+Owns: `closings`. Indexes: see INDEXES. May call: accounts, api_keys, audit,
+events, feedback, image_uses, logins, mails, one_time_tokens, rsvps, tasks,
+users.
 
-A closing is written down, with the end of all logins, before anything is
-removed; each step after that may be repeated. It stays written down for a
+A closing is written down, with the end of all logins and keys, before anything
+is removed; each step after that may be repeated. It stays written down for a
 while after the last step: then `resume_closings` takes all steps once more. So
 a crash halfway leaves nothing behind, nor does a request that was on its way
 when the logins ended.
@@ -26,6 +27,7 @@ from models.mails import Mail, MailKind
 from models.users import Role
 from utils import (
     accounts,
+    api_keys,
     audit,
     events,
     feedback,
@@ -63,6 +65,7 @@ async def close_account(wish: AccountClosure, *, actor: Actor) -> None:
         await db.collection(COLLECTION).insert_one(closing.dict())
         await users.disable(actor.user_id)
         await logins.delete_logins_of(actor.user_id)
+        await api_keys.delete_keys_of(actor.user_id)
         await audit.record(
             AuditAction.ACCOUNT_CLOSED,
             actor_id=actor.user_id,
@@ -104,6 +107,7 @@ async def _finish(closing: Closing) -> None:
     """Takes all steps; the member goes last, and frees the e-mail."""
     member_id = closing.id
     await logins.delete_logins_of(member_id)
+    await api_keys.delete_keys_of(member_id)
     await _leave_own_events(closing)
     for rsvp in await rsvps.list_of(member_id):
         await rsvps.remove(rsvp)

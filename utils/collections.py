@@ -8,32 +8,42 @@ from typing import Final
 
 from config import db, files
 from utils import (
+    api_keys,
     attempts,
     audit,
     closings,
     events,
     feedback,
+    http_events,
+    idempotency,
     images,
     logins,
     mails,
     one_time_tokens,
+    rate_windows,
     rsvps,
     tasks,
+    tiers,
     users,
 )
 
 _OWNERS: Final = (
+    api_keys,
     attempts,
     audit,
     closings,
     events,
     feedback,
+    http_events,
+    idempotency,
     images,
     logins,
     mails,
     one_time_tokens,
+    rate_windows,
     rsvps,
     tasks,
+    tiers,
     users,
 )
 _FILE_OWNERS: Final = (images, tasks)

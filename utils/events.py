@@ -6,11 +6,11 @@ images, mails, paging.
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from config import db, transactions
+from config import cache, db, transactions
 from models.audit import AuditAction
 from models.base import Page, PageQuery, new_id, utc_now
 from models.events import (
@@ -233,6 +233,7 @@ async def walk_starting(
         yield Event.from_document(document)
 
 
+@cache.invalidates("event-lists")
 async def create_event(new: EventCreate, *, actor: Actor) -> Event:
     """Publishes an event; a public one by a member waits for approval.
 
@@ -258,6 +259,7 @@ async def create_event(new: EventCreate, *, actor: Actor) -> Event:
     return event
 
 
+@cache.invalidates("event-lists")
 async def import_events(new: Sequence[EventImport]) -> int:
     """Publishes events from elsewhere, on the operator's word.
 
@@ -412,6 +414,7 @@ async def cancel(event_id: str, *, actor: Actor) -> Event:
     return await transactions.run(work, turn=event_id)
 
 
+@cache.invalidates("event:{event_id}", "event-lists")
 async def hand_over(event_id: str, *, leaver_id: str, heir_id: str) -> None:
     """Makes another member the organiser of an event, whatever its state.
 
@@ -437,6 +440,7 @@ async def hand_over(event_id: str, *, leaver_id: str, heir_id: str) -> None:
     await transactions.run(work, turn=event_id)
 
 
+@cache.invalidates("event:{event_id}", "event-lists")
 async def delete(event_id: str, *, actor: Actor) -> None:
     """Removes an event for good.
 
@@ -503,20 +507,30 @@ async def forget_images(ids: Sequence[str]) -> None:
     """Takes some hundred images at most out of all events."""
     events = db.collection(COLLECTION)
     found = events.find({"image_ids": {"$in": list(ids)}}, {"_id": 1})
+    event_ids = [event["_id"] async for event in found]
     changes = [
         db.UpdateOne(
-            {"_id": event["_id"]},
+            {"_id": event_id},
             {
                 "$pull": {"image_ids": {"$in": list(ids)}},
                 "$set": {"updated_at": utc_now(), "revision": new_id()},
             },
         )
-        async for event in found
+        for event_id in event_ids
     ]
     if changes:
-        await events.bulk_write(changes)
+        with _invalidating(event_ids):
+            await events.bulk_write(changes)
 
 
+def _invalidating(event_ids: Collection[str]) -> AbstractContextManager[None]:
+    """Ends what is cached of several events, once the block changed them."""
+    return cache.invalidating(
+        "event-lists", *[f"event:{event_id}" for event_id in event_ids]
+    )
+
+
+@cache.invalidates("event:{event_id}", "event-lists")
 async def _count(event_id: str, **numbers: int) -> None:
     # The new revision makes a change that was read before begin again.
     await db.collection(COLLECTION).update_one(
@@ -524,6 +538,7 @@ async def _count(event_id: str, **numbers: int) -> None:
     )
 
 
+@cache.invalidates("event:{event_id}", "event-lists")
 async def _change(
     event_id: str, changed: Callable[[Event], Event], *, actor: Actor
 ) -> tuple[Event, Event]:
@@ -629,7 +644,8 @@ async def _replace_all(changes: Sequence[tuple[Event, Event]]) -> None:
             for before, after in changes
         ]
 
-    await db.replace_all(COLLECTION, await asyncio.to_thread(replacements))
+    with _invalidating([before.id for before, _ in changes]):
+        await db.replace_all(COLLECTION, await asyncio.to_thread(replacements))
     for before, after in changes:
         if after.cancelled_at is not None:
             await _tell_of_cancellation(after)

@@ -1,9 +1,10 @@
 """Exports: all that is kept about a member, in one document.
 
-Owns no collection. May call: audit, events, feedback, images, logins, mails,
-rsvps, tasks, users.
+Owns no collection. May call: api_keys, audit, events, feedback, images,
+logins, mails, rsvps, tasks, users.
 """
 
+from models.api_keys import ApiKeyRead
 from models.audit import AuditAction
 from models.base import utc_now
 from models.events import EventRead
@@ -14,6 +15,7 @@ from models.logins import Actor, LoginRead
 from models.tasks import TaskRead
 from models.users import MemberName, PrivateUser
 from utils import (
+    api_keys,
     audit,
     events,
     feedback,
@@ -41,9 +43,13 @@ async def export_account(actor: Actor) -> AccountExport:
     return AccountExport(
         exported_at=utc_now(),
         account=PrivateUser.of(user),
+        firebase_id=user.firebase_id,
         logins=[
             LoginRead.of(login, actor=actor)
             for login in await logins.list_all_of(user_id)
+        ],
+        api_keys=[
+            ApiKeyRead.of(key) for key in await api_keys.list_all_of(user_id)
         ],
         events=[
             EventRead.of(event)

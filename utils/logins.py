@@ -48,7 +48,7 @@ async def authenticate(access_token: str) -> Actor:
     login = await _find_login(login_id)
     if login is None or not login.is_alive(utc_now()):
         raise NotAuthenticatedError("This login has ended: log in again.")
-    return Actor(login.user_id, login.id, login.role)
+    return Actor(login.user_id, login.id, login.role, login.tier)
 
 
 async def list_logins(query: PageQuery, *, actor: Actor) -> Page[LoginRead]:
@@ -82,6 +82,7 @@ async def create_login(user: User, *, client: str) -> TokenPair:
     login = Login(
         user_id=user.id,
         role=user.role,
+        tier=user.tier,
         family_hash=tokens.hash_secret(family),
         refresh_hash=tokens.hash_secret(secret),
         client=client[:_CLIENT_LENGTH],
@@ -100,8 +101,8 @@ async def create_login(user: User, *, client: str) -> TokenPair:
         )
 
     await transactions.run(work)
-    # Whoever disables an account or changes its role or password writes the
-    # member first and its logins then. Either that second step meets this
+    # Whoever disables an account or changes its standing or password writes
+    # the member first and its logins then. Either that second step meets this
     # login, or this read meets the changed member.
     if await _has_changed(user):
         await _end(login.id, user_id=user.id, actor_id=None)
@@ -201,10 +202,12 @@ async def list_all_of(user_id: str) -> list[Login]:
     return [Login.from_document(document) async for document in found]
 
 
-async def change_role_of(user_id: str, role: Role) -> None:
-    """Makes a member's living logins act in their new role."""
+async def change_standing_of(
+    user_id: str, *, role: Role, tier: str | None
+) -> None:
+    """Makes a member's living logins act in their new role and tier."""
     await db.collection(COLLECTION).update_many(
-        {"user_id": user_id}, {"$set": {"role": role}}
+        {"user_id": user_id}, {"$set": {"role": role, "tier": tier}}
     )
 
 
@@ -238,8 +241,9 @@ async def _has_changed(user: User) -> bool:
         now = await users.get_user(user.id)
     except UserNotFoundError:
         return True
-    return (now.role, now.disabled, now.password_hash) != (
+    return (now.role, now.tier, now.disabled, now.password_hash) != (
         user.role,
+        user.tier,
         user.disabled,
         user.password_hash,
     )

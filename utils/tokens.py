@@ -9,6 +9,7 @@ import secrets
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from jose import JWTError, jwk, jwt
 
 from config.main import JWT_SECRET_KEY, NAME, settings
@@ -22,6 +23,7 @@ _ISSUER: Final = NAME.lower()
 _AUDIENCE: Final = f"{_ISSUER}-api"
 # Ours have 450 characters; a longer one may nest JSON deeper than is read.
 _MAX_TOKEN_LENGTH: Final = 1024
+_NONCE_BYTES: Final = 12
 _REQUIRED: Final[dict[str, Any]] = {
     f"require_{claim}": True
     for claim in ("sub", "iat", "exp", "iss", "aud", "jti")
@@ -94,3 +96,23 @@ def derive_secret(*parts: str) -> str:
     return hmac.new(
         JWT_SECRET_KEY.encode(), message.encode(), hashlib.sha256
     ).hexdigest()
+
+
+def seal(content: bytes, secret: str) -> bytes:
+    """Encrypts with a secret of `derive_secret`; `unseal` reads it."""
+    nonce = secrets.token_bytes(_NONCE_BYTES)
+    return nonce + _cipher(secret).encrypt(nonce, content, None)
+
+
+def unseal(sealed: bytes, secret: str) -> bytes:
+    """What was sealed with this secret.
+
+    Raises:
+        cryptography.exceptions.InvalidTag: it was not.
+    """
+    nonce, content = sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:]
+    return _cipher(secret).decrypt(nonce, content, None)
+
+
+def _cipher(secret: str) -> AESGCM:
+    return AESGCM(bytes.fromhex(secret))

@@ -41,6 +41,7 @@ INDEXES: Final = [
     db.IndexModel("revision", unique=True),
     db.IndexModel([("created_at", db.ASCENDING), ("_id", db.ASCENDING)]),
     db.IndexModel([("role", db.ASCENDING), ("created_at", db.ASCENDING)]),
+    db.IndexModel([("tier", db.ASCENDING), ("created_at", db.ASCENDING)]),
     db.IndexModel(
         [("lookup.terms", db.ASCENDING), ("created_at", db.ASCENDING)]
     ),
@@ -48,6 +49,12 @@ INDEXES: Final = [
         "calendar_hash",
         unique=True,
         partialFilterExpression={"calendar_hash": {"$gt": ""}},
+    ),
+    # Racing first sign-ins of one user of Firebase meet here.
+    db.IndexModel(
+        "firebase_id",
+        unique=True,
+        partialFilterExpression={"firebase_id": {"$gt": ""}},
     ),
     # Not a partial one: the planners don't see that `$in` implies it.
     db.IndexModel("image_id"),
@@ -111,6 +118,14 @@ async def find_user_by_calendar(calendar_hash: str) -> User | None:
     return None if document is None else User.from_document(document)
 
 
+async def find_user_by_firebase(firebase_id: str) -> User | None:
+    """The member with this id at Firebase; None when nobody has it."""
+    document = await db.collection(COLLECTION).find_one(
+        {"firebase_id": firebase_id}
+    )
+    return None if document is None else User.from_document(document)
+
+
 async def list_users(query: UserQuery) -> Page[PrivateUser]:
     """A page of members, those first who registered first."""
     search.require_word(query.q)
@@ -118,6 +133,8 @@ async def list_users(query: UserQuery) -> Page[PrivateUser]:
     select: db.Document = {} if term is None else {"lookup.terms": term}
     if query.role is not None:
         select["role"] = query.role
+    if query.tier is not None:
+        select["tier"] = query.tier
     return await paging.page_by_time(
         db.collection(COLLECTION),
         query,
@@ -289,12 +306,35 @@ async def prove_email(
             "email_verified_at": user.email_verified_at or utc_now(),
             "welcomed": True,
             "password_hash": password_hash or user.password_hash,
+            # Who resets a password throws out whoever came in otherwise. Where
+            # both e-mails are proven, Firebase's user comes in again.
+            "firebase_id": None if password_hash else user.firebase_id,
         }
 
     try:
         return await _change(user_id, proven)
     except UserNotFoundError:
         raise InvalidTokenError() from None
+
+
+async def link_firebase(
+    user_id: str, *, email: str, firebase_id: str
+) -> User:
+    """Lets a user of Firebase with the same proven e-mail come in.
+
+    Raises:
+        UserNotFoundError: the account is gone.
+        EmailTakenError: it has another e-mail by now, or another account is
+            linked.
+    """
+
+    def linked(user: User) -> dict[str, Any]:
+        if not user.email_verified or not is_email_of(user, email):
+            raise EmailTakenError(email)
+        return {"firebase_id": firebase_id}
+
+    _, user = await _change(user_id, linked)
+    return user
 
 
 async def administer_user(
@@ -329,6 +369,21 @@ async def disable(user_id: str) -> None:
     await _change(user_id, lambda _: {"disabled": True})
 
 
+async def hold(user_id: str) -> User:
+    """The member, whom nothing changes until the open transaction has written.
+
+    Of that and a racing change of the member, one comes first: both write the
+    document, here something that nobody reads.
+
+    Raises:
+        UserNotFoundError: there is none.
+    """
+    await db.collection(COLLECTION).update_one(
+        {"_id": user_id}, {"$set": {"held_by": new_id()}}
+    )
+    return await get_user(user_id)
+
+
 async def delete_user(user_id: str) -> None:
     """Forgets a member, whose e-mail is free from then on."""
     await db.collection(COLLECTION).delete_one({"_id": user_id})
@@ -341,6 +396,12 @@ async def set_calendar(user_id: str, *, calendar_hash: str | None) -> None:
         UserNotFoundError: the account is gone.
     """
     await _change(user_id, lambda _: {"calendar_hash": calendar_hash})
+
+
+async def is_tier_taken(tier: str) -> bool:
+    """Whether somebody is in the tier."""
+    found = await db.collection(COLLECTION).find_one({"tier": tier}, {"_id": 1})
+    return found is not None
 
 
 async def image_ids_in_use(ids: Sequence[str]) -> set[str]:

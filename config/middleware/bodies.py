@@ -47,7 +47,8 @@ class BodyLimit:
             await self._app(scope, receive, send)
             return
         limit_bytes = self._limit_of(scope["method"], scope["path"])
-        scope.setdefault("state", {})["body_limit_bytes"] = limit_bytes
+        state = scope.setdefault("state", {})
+        state["body_limit_bytes"] = limit_bytes
         if _content_length(scope) > limit_bytes:
             response = await self._on_fault(
                 Request(scope, receive), HTTPException(413)
@@ -60,6 +61,7 @@ class BodyLimit:
             nonlocal received
             message = await receive()
             received += len(message.get("body", b""))
+            state["body_bytes"] = received
             if received > limit_bytes:
                 raise HTTPException(413)
             return message

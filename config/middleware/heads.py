@@ -25,5 +25,9 @@ class HeadRequests:
             await send(message)
 
         headers = [pair for pair in scope["headers"] if pair[0] != b"range"]
-        scope = {**scope, "method": "GET", "headers": headers}
-        await self._app(scope, receive, send_head)
+        asked = {**scope, "method": "GET", "headers": headers}
+        try:
+            await self._app(asked, receive, send_head)
+        finally:
+            # What the stages around this one know a path's template by.
+            scope["route"] = asked.get("route")

@@ -83,6 +83,13 @@ def test_dot_env_and_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"PUBLIC_URL": "muster.example.org"}, "PUBLIC_URL"),
         ({"PUBLIC_URL": "ftp://muster.example.org"}, "PUBLIC_URL"),
         ({"PUBLIC_URL": "https://muster.example.org/?x=1"}, "PUBLIC_URL"),
+        ({"ALLOWED_HOSTS": "https://muster.example.org"}, "ALLOWED_HOSTS"),
+        ({"ALLOWED_HOSTS": "a.example.org,b.example.org:80"}, "ALLOWED_HOSTS"),
+        ({"ALLOWED_HOSTS": "a.*.example.org"}, "ALLOWED_HOSTS"),
+        ({"CORS_ORIGINS": "*"}, "CORS_ORIGINS"),
+        ({"CORS_ORIGINS": "https://*"}, "CORS_ORIGINS"),
+        ({"CORS_ORIGINS": "app.example.org"}, "CORS_ORIGINS"),
+        ({"CORS_ORIGINS": "https://app.example.org/"}, "CORS_ORIGINS"),
         ({"ENVIRONMENT": "production", "JWT_SECRET_KEY": LONG}, "MONGO_DB_URI"),
         ({"ENVIRONMENT": "staging"}, "JWT_SECRET_KEY"),
         (

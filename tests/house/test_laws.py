@@ -18,6 +18,7 @@ import routes
 import utils
 from app import app
 from config import files
+from models.scopes import Scope, needed_admin_scope, needed_scope
 from tests.contract import operations
 from utils import audit, process_registry
 from utils.collections import declared_indexes
@@ -31,6 +32,17 @@ _OPENERS = (
     "files.delete",
     "files.read",
     "files.write",
+)
+# The driver's, and those of `config/db.py`.
+_WRITES = (
+    "insert_",
+    "update_",
+    "replace_",
+    "delete_",
+    "bulk_write",
+    "find_one_and_",
+    "drop",
+    "rename",
 )
 ROOMS = ("config", "routes", "utils", "models", "docs", "scripts")
 
@@ -159,6 +171,44 @@ class TestAudit:
             assert "expireAfterSeconds" not in index.document
 
 
+class TestCache:
+    """No change of what is cached is forgotten: see `config/cache.py`."""
+
+    def test_every_write_of_events_says_what_it_ends(self) -> None:
+        tree = ast.parse((ROOT / "utils/events.py").read_text("utf-8"))
+        silent = [
+            f"{function.name}:{call.lineno} {call.func.attr}"
+            for function in tree.body
+            if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+            and "invalidat" not in _said_around(function)
+            for call in ast.walk(function)
+            if isinstance(call, ast.Call)
+            and isinstance(call.func, ast.Attribute)
+            and call.func.attr.startswith(_WRITES)
+        ]
+        assert not silent
+
+    def test_nobody_else_gets_hold_of_events_to_write_them(self) -> None:
+        """Whom their owner passes the collection to only reads it."""
+        writes = [
+            f"{path}:{call.lineno}"
+            for path, tree in _sources()
+            if path.stem in ("event_pages", "event_walks", "paging")
+            for call in ast.walk(tree)
+            if isinstance(call, ast.Attribute) and call.attr.startswith(_WRITES)
+        ]
+        assert not writes
+
+
+def _said_around(function: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
+    """The decorators of a function, and what its blocks stand in."""
+    said = [*function.decorator_list]
+    for node in ast.walk(function):
+        if isinstance(node, ast.With):
+            said += [item.context_expr for item in node.items]
+    return " ".join(map(ast.unparse, said))
+
+
 class TestUtils:
     def test_docstrings_say_what_a_module_owns(self) -> None:
         for module in _modules(utils):
@@ -279,6 +329,37 @@ def _has_examples(schema: dict[str, Any]) -> bool:
                 for field in model["properties"].values()
             )
     return False
+
+
+class TestScopes:
+    """Each route that asks who calls says which API keys may call it."""
+
+    def test_no_area_is_forgotten(self) -> None:
+        closed = {
+            path
+            for (method, path), operation in operations().items()
+            if "security" in operation and needed_scope(method, path) is None
+        }
+        areas = {path.split("/")[2] for path in closed}
+        # No key makes keys, or touches logins.
+        assert areas == {"api-keys", "auth"}
+
+    def test_those_two_are_closed(self) -> None:
+        for method, path in operations():
+            if path.startswith(("/v1/api-keys", "/v1/auth/")):
+                assert needed_scope(method, path) is None
+
+    def test_every_route_says_that_a_key_may_lack_it(self) -> None:
+        for asked, operation in operations().items():
+            if "security" in operation:
+                problem = operation["responses"]["403"]["content"]
+                slugs = problem["application/problem+json"]["examples"]
+                assert "insufficient-scope" in slugs, asked
+
+    def test_every_scope_opens_something(self) -> None:
+        needed = {needed_scope(*asked) for asked in operations()}
+        needed |= {needed_admin_scope(method) for method, _ in operations()}
+        assert needed - {None} == set(Scope)
 
 
 class TestScreens:

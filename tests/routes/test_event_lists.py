@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from config import db
+from config import cache, db
 from models.base import utc_now
 from models.events import Event, Sort, Status, Tag
 from models.users import Role
@@ -451,6 +451,7 @@ class TestExamples:
             {"sort": "-starts_at", "starts_before": factories.at(9 * DAY)},
         ):
             for _ in range(3):
+                cache.forget_all()
                 with counted() as commands:
                     await client.get("/v1/events", params=params, auth=member)
                 assert commands == ["find", "aggregate"]

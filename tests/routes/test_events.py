@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from config import db
+from config import cache, db
 from config.main import settings
 from models.base import new_id, utc_now
 from models.users import Role
@@ -172,9 +172,14 @@ class TestRead:
         path = f"/v1/events/{event.id}"
         with counted() as anonymous:
             await client.get(path)
+        assert anonymous == ["find"]
+        with counted() as kept:
+            await client.get(path)
+            await client.get(path, auth=member)
+        assert kept == ["find"]
+        cache.forget_all()
         with counted() as signed_in:
             await client.get(path, auth=member)
-        assert anonymous == ["find"]
         assert signed_in == ["find", "find"]
 
     @pytest.mark.parametrize(

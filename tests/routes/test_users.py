@@ -408,17 +408,19 @@ class TestAdministration:
         member, admin = await factories.member(), await factories.admin()
         other = await factories.admin()
         path = f"/v1/users/{member.user.id}"
-        tell = logins.change_role_of
+        tell = logins.change_standing_of
         demoted = False
 
-        async def tell_late(user_id: str, role: Role) -> None:
+        async def tell_late(
+            user_id: str, *, role: Role, tier: str | None
+        ) -> None:
             nonlocal demoted
             if role is Role.ADMIN and not demoted:
                 demoted = True
                 await client.patch(path, json={"role": "member"}, auth=other)
-            await tell(user_id, role)
+            await tell(user_id, role=role, tier=tier)
 
-        monkeypatch.setattr(logins, "change_role_of", tell_late)
+        monkeypatch.setattr(logins, "change_standing_of", tell_late)
         await client.patch(path, json={"role": "admin"}, auth=admin)
         stored = (await client.get(path, auth=admin)).json()["role"]
         acts = await client.get("/v1/users", auth=member)

@@ -43,10 +43,10 @@ class Served:
 
 
 @contextmanager
-def served() -> Iterator[Served]:
+def served(**settings: str) -> Iterator[Served]:
     """Serves Muster while the block runs, on the test run's server."""
     name = db.new_test_database_name()
-    environment = {**os.environ, "MONGO_DB_NAME": name}
+    environment = {**os.environ, "MONGO_DB_NAME": name, **settings}
     subprocess.run(
         [sys.executable, "-m", "scripts.create_first_admin", "--email", ADMIN,
          "--password-stdin"],

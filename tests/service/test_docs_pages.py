@@ -3,12 +3,14 @@
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from playwright.sync_api import ConsoleMessage, Page, Request, sync_playwright
 
 from tests import factories
-from tests.service.serving import Served, served
+from tests.service.serving import ADMIN, Served, served
 
 pytestmark = pytest.mark.service
 
@@ -23,8 +25,20 @@ def _muster() -> Iterator[Served]:
         yield muster
 
 
+@pytest.fixture(name="guarded", scope="module")
+def _guarded() -> Iterator[Served]:
+    with served(DOCS_ACCESS="admin") as muster:
+        yield muster
+
+
 @pytest.fixture(name="page")
 def _page(muster: Served) -> Iterator[Page]:
+    with opened(muster) as page:
+        yield page
+
+
+@contextmanager
+def opened(muster: Served, **context: Any) -> Iterator[Page]:
     """A page that fails the test when it asks elsewhere, or complains."""
     strangers: list[str] = []
     complaints: list[str] = []
@@ -47,12 +61,16 @@ def _page(muster: Served) -> Iterator[Page]:
                 "--disable-sync",
             ],
         )
-        page = browser.new_page(viewport={"width": 1280, "height": 1400})
+        page = browser.new_page(
+            viewport={"width": 1280, "height": 1400}, **context
+        )
         page.on("request", on_request)
         page.on("console", on_console)
         page.on("pageerror", lambda error: complaints.append(str(error)))
-        yield page
-        browser.close()
+        try:
+            yield page
+        finally:
+            browser.close()
     assert not strangers
     assert not complaints
 
@@ -61,12 +79,15 @@ def test_swagger_logs_in_and_calls(muster: Served, page: Page) -> None:
     email = muster.register()
     page.goto(f"{muster.base_url}/docs")
     page.get_by_role("button", name="Authorize").first.click()
-    dialog = page.locator(".modal-ux")
+    # One of several ways to show who calls.
+    dialog = page.locator(".modal-ux .auth-container").filter(
+        has=page.locator("#oauth_username")
+    )
     dialog.locator("#oauth_username").fill(email)
     dialog.locator("#oauth_password").fill(factories.PASSWORD)
     dialog.locator("button.authorize").click()
     dialog.get_by_role("button", name="Remove authorization").wait_for()
-    dialog.get_by_role("button", name="Close").click()
+    page.locator(".modal-ux .close-modal").click()
     operation = page.locator("#operations-Users-get_own_user_v1_users_me_get")
     operation.locator(".opblock-summary-control").click()
     operation.get_by_role("button", name="Try it out").click()
@@ -93,3 +114,20 @@ def test_redoc_shows_everything(muster: Served, page: Page) -> None:
     page.get_by_role("heading", name="Change an event").first.wait_for()
     for heading in ("Log in", "Register", "Find events", "Approve an event"):
         assert page.get_by_role("heading", name=heading).count() > 0
+
+
+def test_an_admin_opens_guarded_docs(guarded: Served) -> None:
+    """By e-mail and password, as the browser asks for them."""
+    admin = {"username": ADMIN, "password": factories.PASSWORD}
+    with opened(guarded, http_credentials=admin) as page:
+        page.goto(f"{guarded.base_url}/redoc")
+        page.get_by_role("heading", name="Change an event").first.wait_for()
+        page.goto(f"{guarded.base_url}/docs")
+        operation = page.locator("#operations-Service-get_service__get")
+        operation.locator(".opblock-summary-control").click()
+        operation.get_by_role("button", name="Try it out").click()
+        with page.expect_response(f"{guarded.base_url}/") as call:
+            operation.get_by_role("button", name="Execute").click()
+        assert call.value.status == 200
+        # The password opens the docs, and goes nowhere else.
+        assert call.value.request.header_value("authorization") is None

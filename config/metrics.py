@@ -1,0 +1,206 @@
+"""Metrics: what all workers did, counted for Prometheus.
+
+Under gunicorn each worker counts in files that all of them can read: the
+server names the folder before it forks. `uvicorn app:app` counts in memory.
+"""
+
+import os
+import resource
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import time
+from typing import Final
+
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+)
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from config.origin import Origin
+
+CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
+
+# How old what another worker did may be in what this one shows.
+SAMPLE_SECONDS: Final = 1.0
+
+# The library looks for it when it is imported, and counts in memory without.
+FOLDER_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
+
+# Whatever strangers send, there are only so many series.
+_METHODS: Final = frozenset(
+    ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
+)
+_OTHER_METHOD: Final = "other"
+_NO_ROUTE: Final = "unmatched"
+
+_SECONDS: Final = (
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05,
+    0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+)  # fmt: skip
+_LABELS: Final = ("method", "route", "status")
+_STARTED_AT: Final = time()
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """A number that a part of this process counts up by itself.
+
+    Attributes:
+        name: of the metric, without `_total`.
+        help: what it counts.
+        read: the number so far.
+    """
+
+    name: str
+    help: str
+    read: Callable[[], float]
+
+
+class Metrics:  # pylint: disable=too-many-instance-attributes  # Numbers.
+    """Counts the requests of this process, and shows those of all.
+
+    What Prometheus' library does for one number costs 1 µs. What every request
+    would add to is therefore counted in plain numbers and handed over each
+    second; only what has labels goes there at once.
+
+    Args:
+        totals: what other parts of the process count.
+    """
+
+    def __init__(self, totals: Sequence[Total] = ()) -> None:
+        self._registry = CollectorRegistry()
+        self._requests = Counter(
+            "muster_http_requests",
+            "Requests that were answered.",
+            _LABELS,
+            registry=self._registry,
+        )
+        self._durations = Histogram(
+            "muster_http_request_duration_seconds",
+            "From a request's head to the end of its answer.",
+            _LABELS,
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+        self._running = self._gauge(
+            "muster_http_requests_in_progress",
+            "Requests that are being answered.",
+            "livesum",
+        )
+        self._memory = self._gauge(
+            "muster_process_resident_memory_bytes",
+            "Memory of each worker.",
+            "liveall",
+        )
+        self._start = self._gauge(
+            "muster_process_start_time_seconds",
+            "When each worker started, in seconds since 1970.",
+            "liveall",
+        )
+        self._children: dict[
+            tuple[str, str | None, int],
+            tuple[Callable[[], None], Callable[[float], None]],
+        ] = {}
+        self._in_progress = 0
+        self._commands = 0
+        self._command_seconds = 0.0
+        self._totals = [
+            (total, Counter(total.name, total.help, registry=self._registry))
+            for total in (
+                Total(
+                    "muster_database_commands",
+                    "Commands that requests sent to the database.",
+                    lambda: self._commands,
+                ),
+                Total(
+                    "muster_database_seconds",
+                    "Time that requests waited for the database.",
+                    lambda: self._command_seconds,
+                ),
+                *totals,
+            )
+        ]
+        self._handed_over = {total.name: 0.0 for total, _ in self._totals}
+
+    def begin(self, _origin: Origin) -> None:
+        """A request begins."""
+        self._in_progress += 1
+
+    def end(self, origin: Origin) -> None:
+        """A request is over."""
+        self._in_progress -= 1
+        self._commands += origin.command_count
+        self._command_seconds += origin.command_seconds
+        key = (origin.scope["method"], origin.route, origin.status)
+        children = self._children.get(key)
+        if children is None:
+            children = self._children_of(*key)
+        count, observe = children
+        count()
+        observe(origin.seconds or 0.0)
+
+    async def sample(self) -> None:
+        """Hands over what was counted in plain numbers; a chore."""
+        self._hand_over()
+
+    def show(self) -> bytes:
+        """What all workers counted, in Prometheus' text format.
+
+        It reads the files of all workers, some milliseconds: call it in a
+        thread.
+        """
+        self._hand_over()
+        if FOLDER_VARIABLE not in os.environ:
+            return generate_latest(self._registry)
+        everybody = CollectorRegistry()
+        MultiProcessCollector(everybody)  # type: ignore[no-untyped-call]
+        return generate_latest(everybody)
+
+    def _gauge(self, name: str, text: str, mode: str) -> Gauge:
+        return Gauge(
+            name,
+            text,
+            multiprocess_mode=mode,  # type: ignore[arg-type]  # One of them.
+            registry=self._registry,
+        )
+
+    def _children_of(
+        self, method: str, route: str | None, status: int
+    ) -> tuple[Callable[[], None], Callable[[float], None]]:
+        labels = (
+            method if method in _METHODS else _OTHER_METHOD,
+            route or _NO_ROUTE,
+            str(status),
+        )
+        children = (
+            self._requests.labels(*labels).inc,
+            self._durations.labels(*labels).observe,
+        )
+        if method in _METHODS:
+            # The others are without number.
+            self._children[method, route, status] = children
+        return children
+
+    def _hand_over(self) -> None:
+        self._running.set(self._in_progress)
+        self._memory.set(_resident_bytes())
+        self._start.set(_STARTED_AT)
+        for total, counter in self._totals:
+            now = total.read()
+            counter.inc(now - self._handed_over[total.name])
+            self._handed_over[total.name] = now
+
+
+def _resident_bytes() -> int:
+    try:
+        pages = Path("/proc/self/statm").read_text("ascii").split()[1]
+    except FileNotFoundError:
+        # A Mac tells the most that there was, in bytes.
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(pages) * resource.getpagesize()

@@ -1,0 +1,66 @@
+"""Rate limits: every request is counted before anything is done for it."""
+
+from collections.abc import Awaitable, Sequence
+from typing import Protocol
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+
+class Admit(Protocol):
+    """Counts a request: returns headers of its answer, or raises."""
+
+    def __call__(
+        self, caller: object, /, *, address: str, path: str
+    ) -> Awaitable[list[tuple[bytes, bytes]]]: ...
+
+
+class RateLimits:
+    """Admits as many requests of each caller as their limit says.
+
+    A CORS preflight is a browser's own request, and passes.
+
+    Args:
+        app: what serves who is admitted.
+        admit: counts a request of a caller, and raises when it is one too many.
+        open_paths: beginnings of paths that are not limited.
+    """
+
+    def __init__(
+        self, app: ASGIApp, admit: Admit, open_paths: Sequence[str]
+    ) -> None:
+        self._app = app
+        self._admit = admit
+        self._open_paths = tuple(open_paths)
+
+    async def __call__(
+        self, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        if (
+            scope["type"] != "http"
+            or scope["path"].startswith(self._open_paths)
+            or (scope["method"] == "OPTIONS" and _is_preflight(scope))
+        ):
+            await self._app(scope, receive, send)
+            return
+        client = scope.get("client")
+        headers = await self._admit(
+            scope["state"].get("caller"),
+            address=client[0] if client else "unknown",
+            path=scope["path"],
+        )
+        if not headers:
+            await self._app(scope, receive, send)
+            return
+
+        async def send_limited(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"].extend(headers)
+            await send(message)
+
+        await self._app(scope, receive, send_limited)
+
+
+def _is_preflight(scope: Scope) -> bool:
+    return any(
+        name == b"access-control-request-method" for name, _ in scope["headers"]
+    )
