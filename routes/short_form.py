@@ -137,6 +137,7 @@ async def _payload_of(
     given: dict[str, object] = {"array": {HOLE: 0}}
     if operation is not None:
         given["operation"] = operation
+    # pylint: disable-next=contextmanager-generator-missing-cleanup  # it is
     with TemporaryFile() as file:
         async for piece in request.stream():
             await asyncio.to_thread(file.write, piece)

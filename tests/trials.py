@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-import asyncio
 from io import BytesIO
 
 from config.broker import PolledDatabase
+from config.chores import end_all
 from models.logins import Actor
 from models.payloads import Payload
 from models.tasks import Task
@@ -46,8 +46,7 @@ async def working(slots: int = 1) -> AsyncIterator[Worker]:
     try:
         yield worker
     finally:
-        work.cancel()
-        await asyncio.wait([work])
+        await end_all([work], again_seconds=60)
 
 
 async def submit(
@@ -64,8 +63,12 @@ async def submit(
     )
 
 
+def _is_over(task: Task) -> bool:
+    return task.status.is_final
+
+
 async def wait_for(
-    task: Task, until: Callable[[Task], object] = lambda now: now.status.is_final
+    task: Task, until: Callable[[Task], object] = _is_over
 ) -> Task:
     """A task, when it is over, or as a test wants it to be."""
     async with asyncio.timeout(_PATIENCE_SECONDS):

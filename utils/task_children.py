@@ -1,9 +1,10 @@
-"""Task children: system processes that call processes, with limits, one at a time.
+"""Task children: processes of the system's that call Muster's, with limits.
 
-Owns no collection. May call: model_cache, processes, progress, task_child. A child lives
-on from one task to the next, with what it has loaded. It has a folder of its
-own, an environment without secrets, and dies with its parent. One that takes
-too long is killed, with all that it started; the next task gets a new one.
+Owns no collection. May call: model_cache, processes, progress, task_child. A
+child does one task at a time, and lives on to the next with what it has loaded.
+It has a folder of its own, an environment without secrets, and dies with its
+parent. One that takes too long is killed, with all that it started; the next
+task gets a new one.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ import signal
 import sys
 import tempfile
 import time
+from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -75,7 +77,7 @@ class Child:
         idle_since: when its last job ended, by the monotonic clock.
     """
 
-    def __init__(self, process: asyncio.subprocess.Process, home: Path) -> None:
+    def __init__(self, process: Process, home: Path) -> None:
         self._process = process
         self._home = home
         self._folder = home / "task"
@@ -95,15 +97,15 @@ class Child:
             sys.executable,
             "-m",
             task_child.__name__,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
+            stdin=PIPE,
+            stdout=PIPE,
             cwd=home,
             env={
                 **inherited,
                 **_ONE_THREAD,
                 "PYTHONPATH": str(_REPOSITORY),
                 # Matplotlib's list of the machine's fonts takes seconds.
-                "MPLCONFIGDIR": str(settings.data_dir.absolute() / "matplotlib"),
+                "MPLCONFIGDIR": str(settings.data_dir.resolve() / "matplotlib"),
                 "HOME": str(home),
                 "TMPDIR": str(home),
             },

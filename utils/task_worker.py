@@ -5,7 +5,7 @@ number of workers may do it at once, see `tasks`.
 
 While a task runs, its worker looks at it twice a second: so a wish to cancel is
 heard on whatever machine it runs, progress is seen by all, and whoever has lost
-a task (its machine slept, its database was away) stops before anybody is misled.
+a task (its machine slept, its database was away) stops.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from typing import Final
 
 from config import db
 from config.broker import Broker, Delivery
-from config.chores import end_if_cancelled
+from config.chores import end_all, end_if_cancelled
 from models.base import new_id, utc_now
 from models.tasks import Task, TaskError
 from utils import process_registry, task_children, tasks
@@ -67,21 +67,26 @@ class Worker:
 
         It may be called again.
         """
+        taking = asyncio.create_task(self._take())
         try:
-            while True:
-                try:
-                    async with aclosing(self._broker.deliveries()) as brought:
-                        await self._take_from(brought)
-                # Each broker's library has errors of its own. What runs goes
-                # on meanwhile.
-                except Exception as error:  # pylint: disable=broad-exception-caught
-                    reason = str(error).partition("\n")[0]
-                    _LOG.error("no tasks are brought: %s", reason)
-                    await self._broker.aclose()
-                end_if_cancelled()
-                await asyncio.sleep(_BROKER_PAUSE_SECONDS)
+            await asyncio.wait([taking])
         finally:
+            await end_all([taking], again_seconds=_RETRY_SECONDS)
             await self._drain()
+
+    async def _take(self) -> None:
+        while True:
+            try:
+                async with aclosing(self._broker.deliveries()) as deliveries:
+                    await self._take_from(deliveries)
+            # Each broker's library has errors of its own. What runs goes on
+            # meanwhile.
+            except Exception as error:  # pylint: disable=broad-exception-caught
+                reason = str(error).partition("\n")[0]
+                _LOG.error("no tasks are brought: %s", reason)
+                await self._broker.aclose()
+            end_if_cancelled()
+            await asyncio.sleep(_BROKER_PAUSE_SECONDS)
 
     async def _take_from(
         self, deliveries: AsyncGenerator[Delivery, None]
@@ -109,10 +114,8 @@ class Worker:
     async def _drain(self) -> None:
         if self._running:
             await asyncio.wait(self._running, timeout=_DRAIN_SECONDS)
-        unfinished = list(self._running)
-        for running in unfinished:
-            running.cancel()
-        await asyncio.gather(*unfinished, return_exceptions=True)
+        # Each hands back what it has, which takes as long at most.
+        await end_all(self._running, again_seconds=2 * _DRAIN_SECONDS)
         await self._children.aclose()
 
     async def _handle(self, delivery: Delivery) -> None:

@@ -1,7 +1,5 @@
 """Processes that do to a worker what processes may do."""
 
-# What is named `utils.processes.…` is read by workers in processes of their own.
-
 import os
 import signal
 import time

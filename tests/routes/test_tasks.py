@@ -289,7 +289,8 @@ class TestChanges:
         assert_problem(response, 409, "task-state")
 
     @pytest.mark.parametrize(
-        "method, more", [("POST", "/cancel"), ("POST", "/retry"), ("DELETE", "")]
+        "method, more",
+        [("POST", "/cancel"), ("POST", "/retry"), ("DELETE", "")],
     )
     async def test_another_ones(
         self, client: httpx.AsyncClient, method: str, more: str

@@ -27,6 +27,7 @@ async def _by_workers(now: datetime, count: int = 5) -> int:
 
     async def look() -> int:
         # Each knows only what it did itself.
+        # pylint: disable-next=protected-access
         task_schedules._QUEUED.clear()
         return await task_schedules.queue_scheduled(now)
 

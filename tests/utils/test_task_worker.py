@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,7 @@ class TestFailures:
     async def test_retries(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(tasks, "_BACK_OFF", tasks._BACK_OFF / 100)
+        monkeypatch.setattr(tasks, "_BACK_OFF", timedelta(seconds=0.02))
         task = await trials.submit("trial_fail", times=2, folder=str(tmp_path))
         done = await trials.wait_for(task)
         assert done.status is TaskStatus.SUCCEEDED
@@ -112,7 +113,7 @@ class TestFailures:
     async def test_dead_letter(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(tasks, "_BACK_OFF", tasks._BACK_OFF / 100)
+        monkeypatch.setattr(tasks, "_BACK_OFF", timedelta(seconds=0.02))
         task = await trials.submit("trial_fail", times=9, folder=str(tmp_path))
         done = await trials.wait_for(task)
         assert done.status is TaskStatus.FAILED

@@ -1,6 +1,5 @@
 """Tests of `utils.tasks`."""
 
-import asyncio
 from dataclasses import dataclass
 from io import BytesIO
 
