@@ -95,7 +95,7 @@ BUDGETS: dict[Operation, int] = {
     # All that is kept is read, one query for each collection; the audit has
     # two ends, and mails are a member's or an e-mail's. That it was asked for
     # is written down.
-    ("GET", "/v1/users/me/export"): 13,
+    ("GET", "/v1/users/me/export"): 14,
     # The password is confirmed like a log-in's (7); the closing, the member,
     # logins, keys and the audit are one transaction (7); then each collection
     # is looked through, the mails by the e-mail as well. A seat is given back
