@@ -132,7 +132,7 @@ class AccessLog:
     """Writes a line for every request.
 
     A logger makes a record of every call, and asks filters and handlers up to
-    the root, three times the work of the line itself. That way is taken only
+    the root, as much work again as the line itself. That way is taken only
     where somebody has put a handler or a filter there.
 
     Args:

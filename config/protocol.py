@@ -139,6 +139,8 @@ class MusterProtocol(HttpToolsProtocol):
         if self._waits_for == _HEAD:
             self._later_bytes += len(data)
         super().data_received(data)
+        if self._refused:
+            return
         if self._waits_for == _HEAD:
             if self._later_bytes > MAX_HEAD_BYTES or self._is_head_too_long():
                 self._refuse(414 if not self.headers else 431)
@@ -290,7 +292,8 @@ class MusterProtocol(HttpToolsProtocol):
         if not answerable:
             self.transport.close()
             return
-        _LOG.info("%s is refused: %s", self.client, _PROBLEMS[status][0])
+        address = self.client[0] if self.client else "a client"
+        _LOG.info("%s is refused: %s", address, _PROBLEMS[status][0])
         self.transport.write(_answer(status, self.url))
         if not self.transport.can_write_eof():
             self.transport.close()

@@ -74,6 +74,8 @@ async def _served(
     )
     port = server.sockets[0].getsockname()[1]
     writers = []
+    faults: list[dict[str, Any]] = []
+    loop.set_exception_handler(lambda _, context: faults.append(context))
 
     async def connect() -> Streams:
         reader, writer = await asyncio.open_connection(
@@ -91,6 +93,8 @@ async def _served(
         for task in state.tasks:
             task.cancel()
         await asyncio.gather(*state.tasks, return_exceptions=True)
+        loop.set_exception_handler(None)
+    assert not faults
 
 
 async def _rest(reader: asyncio.StreamReader) -> bytes:
