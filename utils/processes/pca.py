@@ -90,20 +90,21 @@ def pca(
             f"{samples.shape[0]} samples of {samples.shape[1]} features have "
             f"{most} components at most, and {components} are asked for."
         )
-    mean = samples.mean(axis=0)
+    constant = np.ptp(samples, axis=0) == 0
+    # The mean of equal numbers may differ from them in the last digit.
+    mean = np.where(constant, samples[0], samples.mean(axis=0))
     centred = samples - mean
-    divisor = _divisors(samples, centred) if scale else np.ones_like(mean)
+    divisor = _divisors(centred) if scale else np.ones_like(mean)
     centred /= divisor
     left, lengths, directions = np.linalg.svd(centred, full_matrices=False)
     signs = _signs(directions)
     variances = lengths**2 / (len(samples) - 1)
-    whole = variances.sum()
     kept = slice(components)
     return PrincipalComponents(
         scores=(left * lengths * signs)[:, kept],
         components=(directions * signs[:, None])[kept],
         explained_variance=variances[kept],
-        explained_variance_ratio=variances[kept] / (whole or 1),
+        explained_variance_ratio=variances[kept] / (variances.sum() or 1),
         mean=mean,
         scale=divisor,
     )
@@ -116,8 +117,7 @@ def _signs(directions: Array) -> Array:
     return signs
 
 
-def _divisors(samples: Array, centred: Array) -> Array:
+def _divisors(centred: Array) -> Array:
     """Each feature's standard deviation; 1 where it is constant."""
-    constant = np.ptp(samples, axis=0) == 0
     deviations: Array = np.sqrt(np.mean(centred**2, axis=0))
-    return np.where(constant | (deviations == 0), 1, deviations)
+    return np.where(deviations == 0, 1, deviations)

@@ -80,7 +80,8 @@ class TestPca:
         )
 
     def test_samples_that_are_all_the_same(self) -> None:
-        found = pca(np.full((3, 2), 7), components=2, scale=True)
+        """The mean of three times 0.1 is not 0.1."""
+        found = pca(np.full((3, 2), 0.1), components=2, scale=True)
         assert not found.scores.any()
         assert not found.explained_variance_ratio.any()
         assert found.scale.tolist() == [1, 1]
