@@ -130,6 +130,8 @@ class TaskiqBroker:
         # Each library has errors of its own; the task is not lost by any.
         except Exception as error:  # pylint: disable=broad-exception-caught
             _LOG.warning("the broker takes nothing: %r", error)
+            # Some libraries wait for ever on what they had connected.
+            await self.aclose()
             return False
         return True
 
@@ -145,21 +147,25 @@ class TaskiqBroker:
                 yield Delivery(message.data.decode(), done)
             else:
                 yield Delivery(message.decode(), _nothing)
+        raise ConnectionError("the broker brings nothing any more")
 
     async def aclose(self) -> None:
         """Gives the connections back."""
         broker, self._broker = self._broker, None
         if broker is not None:
-            with suppress(Exception):
-                async with asyncio.timeout(_PATIENCE_SECONDS):
-                    await broker.shutdown()
+            await _shut_down(broker)
 
     async def _started(self) -> "AsyncBroker":
         async with self._starting:
             if self._broker is None:
                 broker = self._make()
                 broker.is_worker_process = self._takes
-                await broker.startup()
+                try:
+                    await broker.startup()
+                except BaseException:
+                    # Some of its connections may be open.
+                    await _shut_down(broker)
+                    raise
                 self._broker = broker
             return self._broker
 
@@ -212,14 +218,22 @@ def _redis(url: str, name: str) -> "AsyncBroker":
 
 
 def _rabbitmq(url: str, name: str) -> "AsyncBroker":
-    from taskiq_aio_pika import AioPikaBroker, Exchange, Queue
+    from aio_pika import Connection
+    from taskiq_aio_pika import AioPikaBroker, Exchange, Queue, QueueType
 
     return AioPikaBroker(
         url,
         qos=1,
+        # Its "robust" connections come back by themselves, or wait for ever;
+        # they swallow cancellation, so that a process never ended. A plain one
+        # breaks, and we make a new one.
+        connection_class=Connection,
+        timeout=_PATIENCE_SECONDS,
         exchange=Exchange(name=name),
-        task_queues=[Queue(name=name)],
-        dead_letter_queue=Queue(name=f"{name}.dead"),
+        # Copies over several servers are not needed: the database has all. And
+        # a quorum queue that was killed young does not come back.
+        task_queues=[Queue(name=name, type=QueueType.CLASSIC)],
+        dead_letter_queue=Queue(name=f"{name}.dead", type=QueueType.CLASSIC),
     )
 
 
@@ -236,6 +250,12 @@ def _nats(url: str, name: str) -> "AsyncBroker":
         stream_config=StreamConfig(retention=RetentionPolicy.WORK_QUEUE),
         pull_consume_timeout=_PATIENCE_SECONDS,
     )
+
+
+async def _shut_down(broker: "AsyncBroker") -> None:
+    with suppress(Exception):
+        async with asyncio.timeout(_PATIENCE_SECONDS):
+            await broker.shutdown()
 
 
 async def _acknowledge(tell: Callable[[], Awaitable[None] | None]) -> None:

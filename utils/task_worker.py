@@ -108,8 +108,13 @@ class Worker:
     def _one_less(self, running: asyncio.Task[None]) -> None:
         self._running.discard(running)
         self._slots.release()
-        if not running.cancelled() and running.exception() is not None:
-            _LOG.error("a task was not handled", exc_info=running.exception())
+        error = None if running.cancelled() else running.exception()
+        if isinstance(error, db.UNAVAILABLE_ERRORS):
+            # It is due still; or its lease runs out, and it is taken back.
+            reason = str(error).partition("\n")[0]
+            _LOG.error("a task waits for the database: %s", reason)
+        elif error is not None:
+            _LOG.error("a task was not handled", exc_info=error)
 
     async def _drain(self) -> None:
         if self._running:
