@@ -84,6 +84,7 @@ async def process_np_array(
         ),
     ] = None,
 ) -> ShortSubmission:
+    """Submits an array, whichever way it comes."""
     if actor is None and not settings.strangers_compute:
         raise NotAuthenticatedError()
     process = process_registry.get_process("np_array")
@@ -112,6 +113,7 @@ async def get_result(
     task_id: Annotated[ObjectId, Path(description="Id of a task.")],
     actor: MaybeUser,
 ) -> Response:
+    """What became of an array."""
     task = await tasks.get_task(task_id, actor=actor)
     if not task.status.is_final:
         return JSONResponse(

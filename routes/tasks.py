@@ -32,6 +32,7 @@ router = APIRouter(
 TaskId = Annotated[ObjectId, Path(description="Id of a task.")]
 
 _BINARY: Final = {"type": "string", "format": "binary"}
+_VARY: Final = {"Vary": "Accept"}
 _STREAM: Final = "text/event-stream"
 # What an EventSource waits before it asks again.
 _RETRY_MS: Final = 1000
@@ -90,6 +91,7 @@ async def get_task_result(
         ),
     ] = None,
 ) -> Response:
+    """What a task returned, in the form that the client likes best."""
     task = await tasks.get_task(task_id, actor=actor)
     if not task.status.is_final:
         return JSONResponse(
@@ -99,12 +101,12 @@ async def get_task_result(
     match form:
         case ResultForm.NPY:
             pieces = await task_results.open_npy(task, name=array, actor=actor)
-            return StreamingResponse(pieces, media_type=form)
+            return StreamingResponse(pieces, media_type=form, headers=_VARY)
         case ResultForm.PNG:
             content = await task_results.draw_plot(task, actor=actor)
         case _:
             content = await task_results.read_json(task, actor=actor)
-    return Response(content, media_type=form)
+    return Response(content, media_type=form, headers=_VARY)
 
 
 @router.get(
@@ -132,6 +134,7 @@ async def follow_task(
         ),
     ] = None,
 ) -> Response:
+    """The states of a task, as server-sent events."""
     task = await tasks.get_task(task_id, actor=actor)
     seen = last_event_id is not None and task.version <= last_event_id
     if seen and task.status.is_final:

@@ -171,7 +171,8 @@ class TestEnds:
             await trials.wait_for(
                 task, lambda now: now.status is TaskStatus.RUNNING
             )
-            monkeypatch.setattr(tasks, "utc_now", lambda: utc_now() + 2 * tasks.LEASE)
+            later = utc_now() + 2 * tasks.LEASE
+            monkeypatch.setattr(tasks, "utc_now", lambda: later)
             assert await tasks.take_back_lost() == 1
             monkeypatch.undo()
             again = await tasks.claim(
