@@ -22,7 +22,6 @@ from utils import (
     one_time_tokens,
     rate_windows,
     rsvps,
-    tasks,
     tiers,
     users,
 )
@@ -42,11 +41,10 @@ _OWNERS: Final = (
     one_time_tokens,
     rate_windows,
     rsvps,
-    tasks,
     tiers,
     users,
 )
-_FILE_OWNERS: Final = (images, tasks)
+_FILE_OWNERS: Final = (images,)
 
 
 def declared_indexes() -> db.Indexes:

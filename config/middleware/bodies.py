@@ -19,8 +19,7 @@ class BodyLimit:
         app: what reads the body.
         limit_bytes: the limit.
         on_fault: answers what is refused; it finds the limit in the state.
-        exceptions: the limits of some methods and paths; a path that ends
-            with `/` stands for all below it.
+        exceptions: the limits of some methods and paths.
     """
 
     def __init__(
@@ -34,11 +33,6 @@ class BodyLimit:
         self._limit_bytes = limit_bytes
         self._on_fault = on_fault
         self._exceptions = exceptions
-        self._below = [
-            (method, path, limit)
-            for (method, path), limit in exceptions.items()
-            if path.endswith("/")
-        ]
 
     async def __call__(
         self, scope: Scope, receive: Receive, send: Send
@@ -46,7 +40,9 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        limit_bytes = self._limit_of(scope["method"], scope["path"])
+        limit_bytes = self._exceptions.get(
+            (scope["method"], scope["path"]), self._limit_bytes
+        )
         state = scope.setdefault("state", {})
         state["body_limit_bytes"] = limit_bytes
         if _content_length(scope) > limit_bytes:
@@ -67,12 +63,6 @@ class BodyLimit:
             return message
 
         await self._app(scope, receive_counted, send)
-
-    def _limit_of(self, method: str, path: str) -> int:
-        for known, beginning, limit_bytes in self._below:
-            if method == known and path.startswith(beginning):
-                return limit_bytes
-        return self._exceptions.get((method, path), self._limit_bytes)
 
 
 def _content_length(scope: Scope) -> int:

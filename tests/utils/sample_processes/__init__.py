@@ -1,1 +1,0 @@
-"""Processes that no service has: what the registry makes of functions."""
