@@ -66,6 +66,22 @@ class TestKill:
         assert len(servers_of(service)) == 1
         assert len(keepers_of(service)) == 1
 
+    def test_keeper_of_a_server_that_is_stuck(
+        self, service: Service, member: Person
+    ) -> None:
+        """It can't close when it is told to: it is killed, and loses nothing."""
+        with Load(service, member) as load:
+            load.wait_for_more()
+            keeper = keeper_pid(service)
+            (server,) = servers_of(service)
+            os.kill(server, signal.SIGSTOP)
+            os.kill(keeper, signal.SIGKILL)
+            wait_for(lambda: server not in servers_of(service), HEALS_SECONDS)
+            load.wait_for_more(seconds=HEALS_SECONDS)
+        load.check()
+        assert set(load.answers) <= {201, 503}
+        assert len(servers_of(service)) == 1
+
     def test_master(self, service: Service, member: Person) -> None:
         """The workers notice, and leave the port and the database."""
         with Load(service, member) as load:

@@ -106,7 +106,10 @@ class TestLog:
     ) -> None:
         """The server's own too, on stderr as in the file; a request has one."""
         client.get("/v1/nowhere/1?token=s3cret", headers={"X-Request-ID": "it"})
-        lines = _objects(Path(service.settings["LOG_FILE"]))
+        log = Path(service.settings["LOG_FILE"])
+        # The line is written when the answer is on its way already.
+        wait_for(lambda: any(e["request_id"] == "it" for e in _objects(log)))
+        lines = _objects(log)
         (line,) = (each for each in lines if each["request_id"] == "it")
         assert line["query"] == "token=***"
         assert line["status"] == 404

@@ -187,8 +187,9 @@ class TestTwoMachines:
         headers = _new_member(machines[0])
         answers = asyncio.run(_race(machines, headers))
         answers += asyncio.run(_race(machines, headers))
-        # Each machine may keep some of its last share.
-        assert 90 <= answers[204] <= 99
+        # Each machine may keep some of its last share, and lose one that the
+        # store granted and told of too late.
+        assert 99 - 2 * 20 <= answers[204] <= 99
         assert answers[429] == 800 - answers[204]
 
 
