@@ -4,6 +4,7 @@ Module-level names are gunicorn's own: each one is a setting or a hook.
 """
 
 import asyncio
+import gc
 import os
 import shutil
 import signal
@@ -134,6 +135,16 @@ def when_ready(_server: Arbiter) -> None:
     if _settings.in_development and _embedded is not None:
         lines.append(f"Its data lies in {_settings.data_dir.resolve()}")
     print("\n".join(lines), flush=True)
+
+
+def post_worker_init(_worker: MusterWorker) -> None:
+    """Leaves what a worker has imported out of garbage collections.
+
+    It lives as long as the worker. To walk through all of it again and again
+    took a tenth of a worker's time, and held up requests for 60 ms.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def child_exit(_server: Arbiter, worker: MusterWorker) -> None:

@@ -47,7 +47,7 @@ INDEXES: Final = [
 ]
 
 # What comes within this time is one command.
-_TOGETHER_SECONDS: Final = 0.2
+_TOGETHER_SECONDS: Final = 1.0
 _MOST_AT_ONCE: Final = 200
 _MOST_HEADERS: Final = 100
 _MOST_MESSAGE: Final = 500

@@ -1,6 +1,6 @@
 """Bodies: what is too long is refused before it is read into memory."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -34,23 +34,18 @@ class BodyLimit:
         self._on_fault = on_fault
         self._exceptions = exceptions
 
-    async def __call__(
+    def __call__(
         self, scope: Scope, receive: Receive, send: Send
-    ) -> None:
+    ) -> Awaitable[None]:
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
+            return self._app(scope, receive, send)
         limit_bytes = self._exceptions.get(
             (scope["method"], scope["path"]), self._limit_bytes
         )
         state = scope.setdefault("state", {})
         state["body_limit_bytes"] = limit_bytes
         if _content_length(scope) > limit_bytes:
-            response = await self._on_fault(
-                Request(scope, receive), HTTPException(413)
-            )
-            await response(scope, receive, send)
-            return
+            return self._refuse(scope, receive, send)
         received = 0
 
         async def receive_counted() -> Message:
@@ -62,7 +57,15 @@ class BodyLimit:
                 raise HTTPException(413)
             return message
 
-        await self._app(scope, receive_counted, send)
+        return self._app(scope, receive_counted, send)
+
+    async def _refuse(
+        self, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        response = await self._on_fault(
+            Request(scope, receive), HTTPException(413)
+        )
+        await response(scope, receive, send)
 
 
 def _content_length(scope: Scope) -> int:

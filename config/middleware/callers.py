@@ -46,15 +46,21 @@ class Callers:
         self._service_key = service_key
         self._open_paths = tuple(open_paths)
 
-    async def __call__(
+    def __call__(
         self, scope: Scope, receive: Receive, send: Send
+    ) -> Awaitable[None]:
+        if scope["type"] != "http":
+            return self._app(scope, receive, send)
+        shown = Credentials.find(scope["headers"], key_name=self._key_name)
+        if shown is None or scope["path"].startswith(self._open_paths):
+            scope["state"]["caller"] = None
+            return self._app(scope, receive, send)
+        return self._serve_caller(shown, scope, receive, send)
+
+    async def _serve_caller(
+        self, shown: Credentials, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        if scope["type"] == "http":
-            shown = Credentials.find(scope["headers"], key_name=self._key_name)
-            if shown is None or scope["path"].startswith(self._open_paths):
-                scope["state"]["caller"] = None
-            else:
-                await self._find_out(scope["state"], scope, shown)
+        await self._find_out(scope["state"], scope, shown)
         await self._app(scope, receive, send)
 
     async def _find_out(
@@ -104,12 +110,12 @@ class ServiceKey:
         self._refusal = refusal
         self._open_paths = tuple(open_paths)
 
-    async def __call__(
+    def __call__(
         self, scope: Scope, receive: Receive, send: Send
-    ) -> None:
+    ) -> Awaitable[None]:
         if self._is_needed and scope["type"] == "http":
             self._turn_away(scope)
-        await self._app(scope, receive, send)
+        return self._app(scope, receive, send)
 
     def _turn_away(self, scope: Scope) -> None:
         state = scope["state"]

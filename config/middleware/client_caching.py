@@ -1,6 +1,6 @@
 """Client caching: who may keep an answer, and for whom it is the same."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -53,19 +53,18 @@ class ClientCaching:
             ["Authorization", "Cookie", key_name, *origin]
         ).encode()
 
-    async def __call__(
+    def __call__(
         self, scope: Scope, receive: Receive, send: Send
-    ) -> None:
+    ) -> Awaitable[None]:
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
+            return self._app(scope, receive, send)
 
-        async def send_marked(message: Message) -> None:
+        def send_marked(message: Message) -> Awaitable[None]:
             if message["type"] == "http.response.start":
                 self._mark(scope, message)
-            await send(message)
+            return send(message)
 
-        await self._app(scope, receive, send_marked)
+        return self._app(scope, receive, send_marked)
 
     def _mark(self, scope: Scope, start: Message) -> None:
         headers = start["headers"]

@@ -1,7 +1,7 @@
 """Context: the outermost; names the request, and answers for every fault."""
 
+import random
 import re
-import secrets
 from collections.abc import Callable, Sequence
 from time import time
 from typing import Final
@@ -89,7 +89,8 @@ def _request_id(scope: Scope) -> str:
     for name, value in scope["headers"]:
         if name == b"x-request-id" and _SANE_REQUEST_ID.fullmatch(value):
             return str(value.decode())
-    return secrets.token_hex(16)
+    # It names, and opens nothing: the system's own randomness costs 6 µs.
+    return f"{random.getrandbits(128):032x}"
 
 
 def _with_one_line_faults(send: Send) -> Send:

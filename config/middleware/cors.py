@@ -1,7 +1,7 @@
 """CORS: which pages of other sites may call, and read what is answered."""
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from typing import Final
 
 from starlette.datastructures import Headers
@@ -80,27 +80,24 @@ class Cors(CORSMiddleware):
             for name, value in self.simple_headers.items()
         ]
 
-    async def __call__(
+    def __call__(  # type: ignore[override]  # Awaited all the same.
         self, scope: Scope, receive: Receive, send: Send
-    ) -> None:
+    ) -> Awaitable[None]:
         if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
+            return self.app(scope, receive, send)
         for name, origin in scope["headers"]:
             if name == b"origin":
                 break
         else:
-            await self.app(scope, receive, send)
-            return
+            return self.app(scope, receive, send)
         asked = Headers(scope=scope)
         if is_preflight(scope["method"], asked):
-            await self._answer_preflight(asked, scope, receive, send)
-        elif self.is_allowed_origin(origin.decode("latin-1")):
+            return self._answer_preflight(asked, scope, receive, send)
+        if self.is_allowed_origin(origin.decode("latin-1")):
             # Cookies count in what such a page asks for: see `Callers`.
             scope["state"]["is_allowed_page"] = True
-            await self.app(scope, receive, self._sender(origin, send))
-        else:
-            await self.app(scope, receive, send)
+            send = self._sender(origin, send)
+        return self.app(scope, receive, send)
 
     async def _answer_preflight(
         self, asked: Headers, scope: Scope, receive: Receive, send: Send
@@ -120,10 +117,10 @@ class Cors(CORSMiddleware):
     def _sender(self, origin: bytes, send: Send) -> Send:
         headers = [*self._headers, (b"access-control-allow-origin", origin)]
 
-        async def send_readable(message: Message) -> None:
+        def send_readable(message: Message) -> Awaitable[None]:
             if message["type"] == "http.response.start":
                 message["headers"] += headers
-            await send(message)
+            return send(message)
 
         return send_readable
 

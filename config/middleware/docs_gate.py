@@ -52,16 +52,20 @@ class DocsGate:
         self._on_fault = on_fault
         self._absence = absence
 
-    async def __call__(
+    def __call__(
         self, scope: Scope, receive: Receive, send: Send
-    ) -> None:
+    ) -> Awaitable[None]:
         if (
             self._access is DocsAccess.PUBLIC
             or scope["type"] != "http"
             or not _is_docs(scope)
         ):
-            await self._app(scope, receive, send)
-            return
+            return self._app(scope, receive, send)
+        return self._serve_docs(scope, receive, send)
+
+    async def _serve_docs(
+        self, scope: Scope, receive: Receive, send: Send
+    ) -> None:
         try:
             await self._check(scope)
         except Exception as error:  # pylint: disable=broad-exception-caught

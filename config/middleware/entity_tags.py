@@ -1,5 +1,6 @@
 """Entity tags: answers get a name, which saves sending the same one twice."""
 
+from collections.abc import Awaitable
 from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -21,12 +22,11 @@ class EntityTags:
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
-    async def __call__(
+    def __call__(
         self, scope: Scope, receive: Receive, send: Send
-    ) -> None:
+    ) -> Awaitable[None]:
         if scope["type"] != "http" or scope["method"] not in _TAGGED:
-            await self._app(scope, receive, send)
-            return
+            return self._app(scope, receive, send)
         start: Message | None = None
 
         async def send_tagged(message: Message) -> None:
@@ -44,7 +44,7 @@ class EntityTags:
                 start = None
             await send(message)
 
-        await self._app(scope, receive, send_tagged)
+        return self._app(scope, receive, send_tagged)
 
 
 def _has_length(start: Message) -> bool:

@@ -1,5 +1,7 @@
 """HEAD: answered as GET, without the body."""
 
+from collections.abc import Awaitable
+
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
@@ -12,17 +14,20 @@ class HeadRequests:
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
-    async def __call__(
+    def __call__(
+        self, scope: Scope, receive: Receive, send: Send
+    ) -> Awaitable[None]:
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            return self._app(scope, receive, send)
+        return self._serve_head(scope, receive, send)
+
+    async def _serve_head(
         self, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        if scope["type"] != "http" or scope["method"] != "HEAD":
-            await self._app(scope, receive, send)
-            return
-
-        async def send_head(message: Message) -> None:
+        def send_head(message: Message) -> Awaitable[None]:
             if message["type"] == "http.response.body":
                 message = {**message, "body": b""}
-            await send(message)
+            return send(message)
 
         headers = [pair for pair in scope["headers"] if pair[0] != b"range"]
         asked = {**scope, "method": "GET", "headers": headers}

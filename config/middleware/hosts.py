@@ -1,7 +1,7 @@
 """Hosts: a request for another name than ours is not for us."""
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from typing import Final
 
 from starlette.requests import Request
@@ -47,17 +47,21 @@ class TrustedHosts:
         self._refusal = refusal
         self._open_paths = frozenset(open_paths)
 
-    async def __call__(
+    def __call__(
         self, scope: Scope, receive: Receive, send: Send
-    ) -> None:
+    ) -> Awaitable[None]:
         if (
             self._allows_all
             or scope["type"] != "http"
             or self._is_ours(scope)
             or scope["path"] in self._open_paths
         ):
-            await self._app(scope, receive, send)
-            return
+            return self._app(scope, receive, send)
+        return self._refuse(scope, receive, send)
+
+    async def _refuse(
+        self, scope: Scope, receive: Receive, send: Send
+    ) -> None:
         response = await self._on_fault(
             Request(scope, receive), self._refusal()
         )

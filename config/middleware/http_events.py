@@ -39,16 +39,20 @@ class HttpEvents:
         self._trace_all = trace_all
         self._but = but
 
-    async def __call__(
+    def __call__(
+        self, scope: Scope, receive: Receive, send: Send
+    ) -> Awaitable[None]:
+        if scope["type"] != "http" or scope["path"].startswith(self._but):
+            return self._app(scope, receive, send)
+        http_events.requests.tell(origin_of_task.get())
+        if self._trace_all or _WISH in scope["headers"]:
+            return self._serve_traced(scope, receive, send)
+        return self._app(scope, receive, send)
+
+    async def _serve_traced(
         self, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        if scope["type"] != "http" or scope["path"].startswith(self._but):
-            await self._app(scope, receive, send)
-            return
-        http_events.requests.tell(origin_of_task.get())
-        if self._trace_all or (
-            _WISH in scope["headers"] and await self._may_trace(scope)
-        ):
+        if self._trace_all or await self._may_trace(scope):
             with tracing():
                 await self._app(scope, receive, send)
         else:

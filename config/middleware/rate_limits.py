@@ -32,16 +32,20 @@ class RateLimits:
         self._admit = admit
         self._open_paths = tuple(open_paths)
 
-    async def __call__(
+    def __call__(
         self, scope: Scope, receive: Receive, send: Send
-    ) -> None:
+    ) -> Awaitable[None]:
         if (
             scope["type"] != "http"
             or scope["path"].startswith(self._open_paths)
             or (scope["method"] == "OPTIONS" and _is_preflight(scope))
         ):
-            await self._app(scope, receive, send)
-            return
+            return self._app(scope, receive, send)
+        return self._serve_counted(scope, receive, send)
+
+    async def _serve_counted(
+        self, scope: Scope, receive: Receive, send: Send
+    ) -> None:
         client = scope.get("client")
         headers = await self._admit(
             scope["state"].get("caller"),
@@ -52,10 +56,10 @@ class RateLimits:
             await self._app(scope, receive, send)
             return
 
-        async def send_limited(message: Message) -> None:
+        def send_limited(message: Message) -> Awaitable[None]:
             if message["type"] == "http.response.start":
                 message["headers"].extend(headers)
-            await send(message)
+            return send(message)
 
         await self._app(scope, receive, send_limited)
 

@@ -1,5 +1,6 @@
 """Security headers: what tells browsers to do less with an answer."""
 
+from collections.abc import Awaitable
 from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -42,15 +43,14 @@ class SecurityHeaders:
         self._app = app
         self._https_only = https_only
 
-    async def __call__(
+    def __call__(
         self, scope: Scope, receive: Receive, send: Send
-    ) -> None:
+    ) -> Awaitable[None]:
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
+            return self._app(scope, receive, send)
         by_https = self._https_only and scope["scheme"] == "https"
 
-        async def send_guarded(message: Message) -> None:
+        def send_guarded(message: Message) -> Awaitable[None]:
             if message["type"] == "http.response.start":
                 headers = message["headers"]
                 own = {name for name, _ in headers}
@@ -58,6 +58,6 @@ class SecurityHeaders:
                 headers += [pair for pair in UNLESS_OWN if pair[0] not in own]
                 if by_https:
                     headers.append(_HTTPS_ONLY)
-            await send(message)
+            return send(message)
 
-        await self._app(scope, receive, send_guarded)
+        return self._app(scope, receive, send_guarded)
