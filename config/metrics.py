@@ -6,6 +6,7 @@ server names the folder before it forks. `uvicorn app:app` counts in memory.
 
 import os
 import resource
+from collections import Counter as Counts
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from prometheus_client import (
     Histogram,
     generate_latest,
 )
+from prometheus_client import values
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from config.origin import Origin
@@ -45,6 +47,15 @@ _SECONDS: Final = (
 )  # fmt: skip
 _LABELS: Final = ("method", "route", "status")
 _STARTED_AT: Final = time()
+
+_PROCESS: Final = os.getpid()
+if FOLDER_VARIABLE in os.environ:
+    # The library asks the system for the process at every number it counts,
+    # lest it was forked since: 2 µs. A worker imports this after its fork.
+    values.ValueClass = values.MultiProcessValue(lambda: _PROCESS)
+
+# Method, route template, status.
+_Series = tuple[str, str | None, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +114,8 @@ class Metrics:  # pylint: disable=too-many-instance-attributes  # Numbers.
             "When each worker started, in seconds since 1970.",
             "liveall",
         )
-        self._children: dict[
-            tuple[str, str | None, int],
-            tuple[Callable[[], None], Callable[[float], None]],
-        ] = {}
+        self._observers: dict[_Series, Callable[[float], None]] = {}
+        self._answered: Counts[_Series] = Counts()
         self._in_progress = 0
         self._commands = 0
         self._command_seconds = 0.0
@@ -137,12 +146,18 @@ class Metrics:  # pylint: disable=too-many-instance-attributes  # Numbers.
         self._in_progress -= 1
         self._commands += origin.command_count
         self._command_seconds += origin.command_seconds
-        key = (origin.scope["method"], origin.route, origin.status)
-        children = self._children.get(key)
-        if children is None:
-            children = self._children_of(*key)
-        count, observe = children
-        count()
+        method = origin.scope["method"]
+        key = (
+            method if method in _METHODS else _OTHER_METHOD,
+            origin.route,
+            origin.status,
+        )
+        self._answered[key] += 1
+        observe = self._observers.get(key)
+        if observe is None:
+            observe = self._observers[key] = self._durations.labels(
+                *_labels_of(key)
+            ).observe
         observe(origin.seconds or 0.0)
 
     async def sample(self) -> None:
@@ -170,31 +185,22 @@ class Metrics:  # pylint: disable=too-many-instance-attributes  # Numbers.
             registry=self._registry,
         )
 
-    def _children_of(
-        self, method: str, route: str | None, status: int
-    ) -> tuple[Callable[[], None], Callable[[float], None]]:
-        labels = (
-            method if method in _METHODS else _OTHER_METHOD,
-            route or _NO_ROUTE,
-            str(status),
-        )
-        children = (
-            self._requests.labels(*labels).inc,
-            self._durations.labels(*labels).observe,
-        )
-        if method in _METHODS:
-            # The others are without number.
-            self._children[method, route, status] = children
-        return children
-
     def _hand_over(self) -> None:
         self._running.set(self._in_progress)
         self._memory.set(_resident_bytes())
         self._start.set(_STARTED_AT)
+        for series, count in self._answered.items():
+            self._requests.labels(*_labels_of(series)).inc(count)
+        self._answered.clear()
         for total, counter in self._totals:
             now = total.read()
             counter.inc(now - self._handed_over[total.name])
             self._handed_over[total.name] = now
+
+
+def _labels_of(series: _Series) -> tuple[str, str, str]:
+    method, route, status = series
+    return method, route or _NO_ROUTE, str(status)
 
 
 def _resident_bytes() -> int:

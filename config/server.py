@@ -75,6 +75,8 @@ class MusterWorker(UvicornWorker):
         "ws": "none",
         "lifespan": "on",
         "server_header": False,
+        # To ask of each request whether its proxy is trusted costs 5 µs.
+        "proxy_headers": bool(_settings.trusted_proxies),
         # Muster writes a line for every request itself.
         "access_log": False,
         "timeout_graceful_shutdown": _DRAIN_SECONDS,
@@ -145,6 +147,9 @@ def post_worker_init(_worker: MusterWorker) -> None:
     """
     gc.collect()
     gc.freeze()
+    # What a dozen requests hold in flight is no reason to look for garbage:
+    # with the usual 700, that took another 4 % of the time.
+    gc.set_threshold(10_000)
 
 
 def child_exit(_server: Arbiter, worker: MusterWorker) -> None:

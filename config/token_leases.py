@@ -1,11 +1,11 @@
 """Token leases: requests are counted where they come in, a share at a time.
 
-Each worker takes tokens from the pool of its machine. When that has none, the
-worker leases a share of the window from the store, hands it to the requests
-that wait, and puts the rest into the pool. The store never grants more than the
-limit, over all machines, and what it granted is used up once: so never more
-than the limit is admitted. A worker or machine that dies takes along what it
-had leased.
+Each worker takes tokens from the pool of its machine, one by one, or some at
+once where there are many. When that has none, the worker leases a share of the
+window from the store, hands it to the requests that wait, and puts the rest
+into the pool. The store never grants more than the limit, over all machines,
+and what it granted is used up once: so never more than the limit is admitted.
+A worker or machine that dies takes along what it had leased.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from config.token_pool import Lack, TokenPool
+from config.token_pool import Lack, Taken, TokenPool
 
 # A request waits no longer for a store that does not answer.
 _PATIENCE_SECONDS: Final = 0.5
@@ -28,6 +28,8 @@ _TRIES: Final = 5
 # A worker asks for so many tokens, and for so great a part of the limit.
 _LEAST_SHARE: Final = 20
 _PART: Final = 20
+# Tokens of so many windows, some of which are over, are held at most.
+_MOST_HELD: Final = 4096
 _LOG: Final = logging.getLogger("muster.rate_limits")
 
 
@@ -66,6 +68,8 @@ Lease = Callable[[Window, int], Awaitable[Share]]
 
 Close = Callable[[], Awaitable[None]]
 
+_NOTHING_HELD: Final = (0, 0, 0)
+
 # Each waits for what is left after their request; None when nothing was.
 _Waiters = list[asyncio.Future[int | None]]
 
@@ -86,6 +90,8 @@ class TokenLeases:
         self._lease = lease
         self._close = close
         self._outage = _Outage()
+        # By key: how many tokens, how many requests are left, at what limit.
+        self._held: dict[bytes, tuple[int, int, int]] = {}
         self._flights: dict[bytes, tuple[asyncio.Task[None], _Waiters]] = {}
 
     async def take(self, window: Window) -> int | None:
@@ -98,14 +104,19 @@ class TokenLeases:
         Raises:
             StoreLostError: there is no token here, and the store is away.
         """
+        tokens, left, limit = self._held.get(window.key, _NOTHING_HELD)
+        if tokens and limit == window.limit:
+            self._hold(window, tokens - 1, left - 1)
+            return left
         for _ in range(_TRIES):
-            left = self._pool.take(window.key, window.limit)
-            if left is not Lack.BUSY:
+            found = self._pool.take(window.key, window.limit)
+            if found is not Lack.BUSY:
                 break
             await asyncio.sleep(0)
-        if isinstance(left, int):
-            return left
-        if left is Lack.SPENT:
+        if isinstance(found, Taken):
+            self._hold(window, found.tokens - 1, found.left - 1)
+            return found.left
+        if found is Lack.SPENT:
             return None
         return await self._wait(window)
 
@@ -119,6 +130,15 @@ class TokenLeases:
             del self._pool
         if self._close is not None:
             await self._close()
+
+    def _hold(self, window: Window, tokens: int, left: int) -> None:
+        """Keeps tokens of a window, and how many requests the next leaves."""
+        if tokens:
+            if len(self._held) >= _MOST_HELD:
+                self._held.clear()
+            self._held[window.key] = tokens, left, window.limit
+        else:
+            self._held.pop(window.key, None)
 
     @cached_property
     def _pool(self) -> TokenPool:
@@ -188,7 +208,11 @@ class TokenLeases:
                 continue
             # Another worker may have put something there meanwhile.
             found = self._pool.take(window.key, window.limit)
-            waiter.set_result(found if isinstance(found, int) else None)
+            if isinstance(found, Taken):
+                self._hold(window, found.tokens - 1, found.left - 1)
+                waiter.set_result(found.left)
+            else:
+                waiter.set_result(None)
 
     def _put(self, window: Window, share: Share) -> int | None:
         return self._pool.put(

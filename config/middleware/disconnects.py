@@ -8,7 +8,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from config.origin import origin_of_task
 
-# Nearly all requests are over before: they cost a timer that never rings.
+# Nearly all requests are over before: one look at all that run finds the
+# others, so that no request has a timer of its own.
 _WATCH_AFTER_SECONDS: Final = 0.1
 
 # Whoever waits for the client's own messages hears of its leaving there, and
@@ -30,6 +31,7 @@ class Disconnects:
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
+        self._running = _Running()
 
     async def __call__(
         self, scope: Scope, receive: Receive, send: Send
@@ -37,9 +39,8 @@ class Disconnects:
         if scope["type"] != "http" or scope["method"] not in _MAY_BREAK_OFF:
             await self._app(scope, receive, send)
             return
-        loop = asyncio.get_running_loop()
         watch = _Watch(receive)
-        timer = loop.call_later(_WATCH_AFTER_SECONDS, watch.start)
+        self._running.add(watch)
         try:
             await self._app(scope, watch.receive, send)
         except asyncio.CancelledError:
@@ -47,8 +48,43 @@ class Disconnects:
             if not watch.take_back():
                 raise
         finally:
-            timer.cancel()
+            self._running.discard(watch)
             watch.stop()
+
+
+class _Running:
+    """The requests that run, of which each is watched after one or two looks.
+
+    Looks end with the last request, and begin again with the next one.
+    """
+
+    def __init__(self) -> None:
+        self._new: set[_Watch] = set()
+        self._seen: set[_Watch] = set()
+        self._looks: asyncio.AbstractEventLoop | None = None
+
+    def add(self, watch: "_Watch") -> None:
+        """A request begins."""
+        self._new.add(watch)
+        loop = asyncio.get_running_loop()
+        if self._looks is not loop:
+            # The first one, or the loop before ended between two looks.
+            self._looks = loop
+            loop.call_later(_WATCH_AFTER_SECONDS, self._look)
+
+    def discard(self, watch: "_Watch") -> None:
+        """It is over."""
+        self._new.discard(watch)
+        self._seen.discard(watch)
+
+    def _look(self) -> None:
+        for watch in self._seen:
+            watch.start()
+        self._seen, self._new = self._new, set()
+        if self._seen and self._looks is not None:
+            self._looks.call_later(_WATCH_AFTER_SECONDS, self._look)
+        else:
+            self._looks = None
 
 
 class _Messages:

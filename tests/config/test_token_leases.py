@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from config.token_leases import Share, StoreLostError, TokenLeases, Window
-from config.token_pool import Lack, TokenPool
+from config.token_pool import Lack, Taken, TokenPool
 from tests.logged import logged
 
 LOG = "muster.rate_limits"
@@ -92,6 +92,26 @@ class TestTake:
             await leases.take(window(100))
         assert store.granted[window().key] == 100
         assert 2 * len(store.asked) <= 0.2 * 100
+
+    async def test_each_token_of_many_once(self, leases: TokenLeases) -> None:
+        found = [await leases.take(window(4000)) for _ in range(4010)]
+        assert found == [*range(3999, -1, -1), *[None] * 10]
+
+    async def test_workers_hold_few_of_many(
+        self, store: Store, leases: TokenLeases, tmp_path: Path
+    ) -> None:
+        beside = TokenLeases(tmp_path / "tokens", store.lease)
+        here, there = await asyncio.gather(
+            _take(leases, window(4000), 3000), _take(beside, window(4000), 3000)
+        )
+        assert 4000 - 2 * 15 <= len(here) + len(there) <= 4000
+        await beside.aclose()
+
+    async def test_what_is_held_has_the_limit_it_was_taken_at(
+        self, leases: TokenLeases
+    ) -> None:
+        await _take(leases, window(40_000), 1200)
+        assert await leases.take(window(1000)) is None
 
     async def test_refusals_ask_nobody(
         self, store: Store, leases: TokenLeases
@@ -241,7 +261,7 @@ class TestClose:
         await leases.take(window(100))
         await leases.aclose()
         pool = TokenPool(tmp_path / "tokens")
-        assert isinstance(pool.take(window().key, 100), int)
+        assert isinstance(pool.take(window().key, 100), Taken)
         assert pool.take(window(100, "y").key, 100) is Lack.EMPTY
         pool.close()
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from config.token_pool import KEY_BYTES, Lack, TokenPool
+from config.token_pool import KEY_BYTES, Lack, Taken, TokenPool
 from tests.logged import logged
 
 KEY = b"k" * KEY_BYTES
@@ -28,6 +28,15 @@ def put(
     )
 
 
+def take(pool: TokenPool, key: bytes, limit: int) -> int | Lack:
+    """What is left after a token was taken, where there are few."""
+    found = pool.take(key, limit)
+    if isinstance(found, Lack):
+        return found
+    assert found.tokens == 1
+    return found.left
+
+
 def key_of(number: int) -> bytes:
     """A key; those of equal numbers modulo 8192 share a bucket."""
     return number.to_bytes(8, "little") + b"\0" * 7 + b"\1"
@@ -39,41 +48,54 @@ def _path(tmp_path: Path) -> Path:
 
 
 class TestTake:
+    @pytest.mark.parametrize(
+        ("tokens", "taken"), [(127, 1), (128, 2), (1024, 16), (9000, 16)]
+    )
+    def test_some_at_once_of_many(
+        self, path: Path, tokens: int, taken: int
+    ) -> None:
+        pool = TokenPool(path)
+        put(pool, tokens, 10_000)
+        assert pool.take(KEY, 10_000) == Taken(taken, tokens - 1)
+        # The limit admits no more: there are tokens enough.
+        found = pool.take(KEY, 10_000 - tokens + taken + 1)
+        assert found == Taken(1, 0)
+
     def test_nothing_is_there(self, path: Path) -> None:
-        assert TokenPool(path).take(KEY, 10) is Lack.EMPTY
+        assert take(TokenPool(path), KEY, 10) is Lack.EMPTY
 
     def test_says_what_is_left(self, path: Path) -> None:
         pool = TokenPool(path)
         put(pool, 3, 7)
         # Of ten, four are with others, and three not yet leased.
-        assert [pool.take(KEY, 10) for _ in range(4)] == [5, 4, 3, Lack.EMPTY]
+        assert [take(pool, KEY, 10) for _ in range(4)] == [5, 4, 3, Lack.EMPTY]
 
     def test_all_is_spent(self, path: Path) -> None:
         pool = TokenPool(path)
         put(pool, 2, 10)
-        assert [pool.take(KEY, 10) for _ in range(3)] == [1, 0, Lack.SPENT]
+        assert [take(pool, KEY, 10) for _ in range(3)] == [1, 0, Lack.SPENT]
 
     def test_a_lowered_limit_counts_at_once(self, path: Path) -> None:
         pool = TokenPool(path)
         put(pool, 10, 10)
         for _ in range(3):
-            pool.take(KEY, 100)
-        assert pool.take(KEY, 4) == 0
-        assert pool.take(KEY, 4) is Lack.SPENT
-        assert pool.take(KEY, 5) == 0
+            take(pool, KEY, 100)
+        assert take(pool, KEY, 4) == 0
+        assert take(pool, KEY, 4) is Lack.SPENT
+        assert take(pool, KEY, 5) == 0
 
     def test_a_raised_limit_counts_at_once(self, path: Path) -> None:
         pool = TokenPool(path)
         put(pool, 0, 10)
-        assert pool.take(KEY, 10) is Lack.SPENT
-        assert pool.take(KEY, 11) is Lack.EMPTY
+        assert take(pool, KEY, 10) is Lack.SPENT
+        assert take(pool, KEY, 11) is Lack.EMPTY
 
     def test_several_leases(self, path: Path) -> None:
         """The later one may be put first."""
         pool = TokenPool(path)
         assert put(pool, 10, 20) == 20
         assert put(pool, 10, 10) == 20
-        assert [pool.take(KEY, 20) for _ in range(20)] == [*range(19, -1, -1)]
+        assert [take(pool, KEY, 20) for _ in range(20)] == [*range(19, -1, -1)]
 
 
 class TestPlaces:
@@ -87,19 +109,19 @@ class TestPlaces:
         assert (
             pool.put(late, tokens=5, leased=5, ends_at=SOON, now=now + 6) == 5
         )
-        assert pool.take(late, 5) == 4
-        assert pool.take(key_of(1), 5) is Lack.EMPTY
+        assert take(pool, late, 5) == 4
+        assert take(pool, key_of(1), 5) is Lack.EMPTY
 
     def test_others_lose_nothing(self, path: Path) -> None:
         pool = TokenPool(path)
         for number in range(9):
             put(pool, 1, 1, key_of(1 + number * 8192))
-        taken = [pool.take(key_of(1 + n * 8192), 1) for n in range(9)]
+        taken = [take(pool, key_of(1 + n * 8192), 1) for n in range(9)]
         assert taken == [0] * 8 + [Lack.EMPTY]
 
     def test_processes_share_one_file(self, path: Path) -> None:
         put(TokenPool(path), 2, 2)
-        assert TokenPool(path).take(KEY, 2) == 1
+        assert take(TokenPool(path), KEY, 2) == 1
 
     def test_no_file_can_be_made(self, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
@@ -107,7 +129,7 @@ class TestPlaces:
             pool = TokenPool(tmp_path / "file" / "tokens")
         assert len(lines) == 1 and "DATA_DIR can't be written" in lines[0]
         put(pool, 1, 1)
-        assert pool.take(KEY, 1) == 0
+        assert take(pool, KEY, 1) == 0
         pool.close()
 
 
@@ -142,11 +164,11 @@ class TestModel:
                 continue
             left = limit - leased + tokens
             if left <= 0:
-                assert pool.take(key, limit) is Lack.SPENT
+                assert take(pool, key, limit) is Lack.SPENT
             elif tokens == 0:
-                assert pool.take(key, limit) is Lack.EMPTY
+                assert take(pool, key, limit) is Lack.EMPTY
             else:
-                assert pool.take(key, limit) == left - 1
+                assert take(pool, key, limit) == left - 1
                 table[number] = tokens - 1, leased
         pool.close()
         os.close(int(path.name))
@@ -157,8 +179,8 @@ def _take_all(path: Path, results: Connection) -> None:
     pool, taken = TokenPool(path), 0
     results.send("ready")
     results.recv()
-    while (left := pool.take(KEY, 40_000)) is not Lack.SPENT:
-        taken += isinstance(left, int)
+    while (found := pool.take(KEY, 40_000)) is not Lack.SPENT:
+        taken += found.tokens if isinstance(found, Taken) else 0
     results.send(taken)
 
 
@@ -199,9 +221,9 @@ class TestProcesses:
         assert ours.recv() == "held"
         assert holder.pid is not None
         os.kill(holder.pid, signal.SIGSTOP)
-        assert pool.take(KEY, 2) is Lack.BUSY
+        assert take(pool, KEY, 2) is Lack.BUSY
         assert put(pool, 1, 1) is None
         # Who is killed gives it back.
         os.kill(holder.pid, signal.SIGKILL)
         holder.join()
-        assert pool.take(KEY, 2) == 1
+        assert take(pool, KEY, 2) == 1

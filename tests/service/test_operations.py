@@ -44,7 +44,7 @@ class TestMetrics:
         for worker in service.workers():
             with service.only(worker):
                 assert client.get(_PATH).status_code == 404
-        assert counted(client) == before + 4
+        wait_for(lambda: counted(client) == before + 4)
 
     def test_a_dead_worker_leaves_what_it_did(
         self, service: Service, client: httpx.Client
@@ -52,6 +52,7 @@ class TestMetrics:
         before, victim = counted(client), service.workers()[0]
         with service.only(victim):
             client.get(_PATH)
+        wait_for(lambda: counted(client) == before + 1)
         os.kill(victim, signal.SIGKILL)
         wait_for(
             lambda: (
