@@ -52,7 +52,9 @@ _PROCESS: Final = os.getpid()
 if FOLDER_VARIABLE in os.environ:
     # The library asks the system for the process at every number it counts,
     # lest it was forked since: 2 µs. A worker imports this after its fork.
-    values.ValueClass = values.MultiProcessValue(lambda: _PROCESS)
+    values.ValueClass = values.MultiProcessValue(  # type: ignore[no-untyped-call]
+        lambda: _PROCESS
+    )
 
 # Method, route template, status.
 _Series = tuple[str, str | None, int]

@@ -21,6 +21,9 @@ CLIENT_GONE: Final = 499
 # A request that asks more often is known by its number of commands.
 _MOST_NAMES: Final = 100
 
+# What is asked for when a request is over, and its route.
+_REMEMBERED: Final = ("method", "path", "query_string", "headers", "state")
+
 
 class Origin:  # pylint: disable=too-many-instance-attributes  # One a request.
     """A request, from its first line to its last.
@@ -31,7 +34,8 @@ class Origin:  # pylint: disable=too-many-instance-attributes  # One a request.
     Attributes:
         request_id: the id in its answer; `-` for what no request asked for.
         address: the client's address; empty where there is no client.
-        scope: what the server knows of it (ASGI).
+        scope: what the server knows of it (ASGI); once it is over, what
+            `shrink` leaves.
         began: when it came, by `perf_counter`.
         seconds: how long it took; None while it goes on.
         began_at: when it came, seconds since 1970; known at its end.
@@ -107,6 +111,17 @@ class Origin:  # pylint: disable=too-many-instance-attributes  # One a request.
             self.command_seconds += seconds
             if self.command_count <= _MOST_NAMES:
                 self.commands.append(command)
+
+    def shrink(self) -> None:
+        """Lets go of what the server and the framework keep in the scope.
+
+        To remember the last requests whole made each one 40 µs dearer: new ones
+        found no memory that was still in the processor's cache.
+        """
+        scope = self.scope
+        self.scope = {name: scope[name] for name in _REMEMBERED}
+        if "route" in scope:
+            self.scope["route"] = scope["route"]
 
     def end(self) -> None:
         """Notes that all is over."""

@@ -17,7 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from config.token_pool import Lack, Taken, TokenPool
+from config.token_pool import Lack, TokenPool
 
 # A request waits no longer for a store that does not answer.
 _PATIENCE_SECONDS: Final = 0.5
@@ -94,8 +94,25 @@ class TokenLeases:
         self._held: dict[bytes, tuple[int, int, int]] = {}
         self._flights: dict[bytes, tuple[asyncio.Task[None], _Waiters]] = {}
 
+    def take_here(self, window: Window) -> int | Lack:
+        """Takes a token of `window` that is on this machine.
+
+        Returns:
+            How many requests it admits after this one, as far as this machine
+            knows; or why there is no token.
+        """
+        tokens, left, limit = self._held.get(window.key, _NOTHING_HELD)
+        if tokens and limit == window.limit:
+            self._hold(window, tokens - 1, left - 1)
+            return left
+        found = self._pool.take(window.key, window.limit)
+        if isinstance(found, Lack):
+            return found
+        self._hold(window, found.tokens - 1, found.left - 1)
+        return found.left
+
     async def take(self, window: Window) -> int | None:
-        """Takes a token of `window`.
+        """Takes a token of `window`, wherever there is one.
 
         Returns:
             How many requests it admits after this one, as far as this machine
@@ -104,18 +121,13 @@ class TokenLeases:
         Raises:
             StoreLostError: there is no token here, and the store is away.
         """
-        tokens, left, limit = self._held.get(window.key, _NOTHING_HELD)
-        if tokens and limit == window.limit:
-            self._hold(window, tokens - 1, left - 1)
-            return left
         for _ in range(_TRIES):
-            found = self._pool.take(window.key, window.limit)
+            found = self.take_here(window)
             if found is not Lack.BUSY:
                 break
             await asyncio.sleep(0)
-        if isinstance(found, Taken):
-            self._hold(window, found.tokens - 1, found.left - 1)
-            return found.left
+        if isinstance(found, int):
+            return found
         if found is Lack.SPENT:
             return None
         return await self._wait(window)
@@ -207,12 +219,8 @@ class TokenLeases:
                 waiters.append(waiter)
                 continue
             # Another worker may have put something there meanwhile.
-            found = self._pool.take(window.key, window.limit)
-            if isinstance(found, Taken):
-                self._hold(window, found.tokens - 1, found.left - 1)
-                waiter.set_result(found.left)
-            else:
-                waiter.set_result(None)
+            found = self.take_here(window)
+            waiter.set_result(found if isinstance(found, int) else None)
 
     def _put(self, window: Window, share: Share) -> int | None:
         return self._pool.put(

@@ -8,7 +8,7 @@ and by the others when they read again, each second.
 import math
 import re
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
@@ -103,9 +103,9 @@ class RateLimiter:
         """The route templates that can have a limit of their own."""
         return self._templates
 
-    async def admit(
+    def admit(
         self, caller: object, *, address: str, path: str
-    ) -> Headers:
+    ) -> Headers | Awaitable[Headers]:
         """Counts a request, and says what is left.
 
         Args:
@@ -114,7 +114,8 @@ class RateLimiter:
             path: what it asks for.
 
         Returns:
-            Headers of the answer; none while nobody can count.
+            Headers of the answer, at once where this machine has a token, else
+            when the store grants one; no headers while nobody can count.
 
         Raises:
             RateLimitedError: the limit is reached.
@@ -129,20 +130,24 @@ class RateLimiter:
         number = int(now) // limit.period_seconds
         ends_at = (number + 1) * limit.period_seconds
         key = _key(subject, limit.scope, limit.period_seconds, number)
+        window = Window(key, limit.limit, ends_at)
+        left = self._leases.take_here(window)
+        if isinstance(left, int):
+            return _standing(limit, left, math.ceil(ends_at - now))
+        return self._ask_for(window, limit)
+
+    async def _ask_for(self, window: Window, limit: Limit) -> Headers:
         try:
-            left = await self._leases.take(Window(key, limit.limit, ends_at))
+            left = await self._leases.take(window)
         except StoreLostError:
             if self._is_open:
                 return []
             raise RateLimitUnavailableError() from None
-        seconds = math.ceil(ends_at - now)
+        seconds = math.ceil(window.ends_at - time.time())
         if left is None:
             self.refused += 1
             raise _refusal(limit, seconds)
-        return [
-            (b"ratelimit-policy", limit.policy),
-            (b"ratelimit", b"%b;r=%d;t=%d" % (limit.name, left, seconds)),
-        ]
+        return _standing(limit, left, seconds)
 
     async def aclose(self) -> None:
         """Ends what is in flight."""
@@ -210,6 +215,14 @@ def _limit(rate: Rate, *, name: str, scope: str = ALL_OTHERS) -> Limit:
     return Limit(
         scope, rate.limit, rate.period_seconds, quoted.encode(), policy.encode()
     )
+
+
+def _standing(limit: Limit, left: int, seconds: int) -> Headers:
+    """What an answer says of a limit that was not reached."""
+    return [
+        (b"ratelimit-policy", limit.policy),
+        (b"ratelimit", b"%b;r=%d;t=%d" % (limit.name, left, seconds)),
+    ]
 
 
 def _refusal(limit: Limit, seconds: int) -> RateLimitedError:

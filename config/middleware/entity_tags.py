@@ -32,7 +32,7 @@ class EntityTags:
         async def send_tagged(message: Message) -> None:
             nonlocal start
             if message["type"] == "http.response.start":
-                if message["status"] == 200 and _has_length(message):
+                if message["status"] == 200 and _is_untagged(message):
                     start = message
                 else:
                     await send(message)
@@ -47,15 +47,14 @@ class EntityTags:
         return self._app(scope, receive, send_tagged)
 
 
-def _has_length(start: Message) -> bool:
-    # A stream has none: its headers must not wait for its first piece.
-    return any(name == b"content-length" for name, _ in start["headers"])
+def _is_untagged(start: Message) -> bool:
+    named = dict(start["headers"])
+    # A stream has no length: its headers must not wait for its first piece.
+    return b"content-length" in named and b"etag" not in named
 
 
 def _tag(scope: Scope, start: Message, body: Message) -> Message:
     """Puts the ETag into `start`; returns the body to send, if any is due."""
-    if any(name == b"etag" for name, _ in start["headers"]):
-        return body
     etag = etag_of(body.get("body", b""))
     start["headers"].append((b"etag", etag.encode()))
     if scope["method"] != "GET":

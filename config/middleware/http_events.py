@@ -78,5 +78,6 @@ class Recorder:
     def __call__(self, origin: Origin) -> None:
         """Keeps `origin`, and tells who wants to know of it."""
         if not origin.scope["path"].startswith(self._but):
+            origin.shrink()
             http_events.recent.add(origin)
             http_events.responses.tell(origin)

@@ -6,12 +6,15 @@ from typing import Protocol
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
+Headers = list[tuple[bytes, bytes]]
+
+
 class Admit(Protocol):
-    """Counts a request: returns headers of its answer, or raises."""
+    """Counts a request: headers of its answer, maybe later, or an error."""
 
     def __call__(
         self, caller: object, /, *, address: str, path: str
-    ) -> Awaitable[list[tuple[bytes, bytes]]]: ...
+    ) -> Headers | Awaitable[Headers]: ...
 
 
 class RateLimits:
@@ -41,27 +44,35 @@ class RateLimits:
             or (scope["method"] == "OPTIONS" and _is_preflight(scope))
         ):
             return self._app(scope, receive, send)
-        return self._serve_counted(scope, receive, send)
-
-    async def _serve_counted(
-        self, scope: Scope, receive: Receive, send: Send
-    ) -> None:
         client = scope.get("client")
-        headers = await self._admit(
+        admitted = self._admit(
             scope["state"].get("caller"),
             address=client[0] if client else "unknown",
             path=scope["path"],
         )
-        if not headers:
-            await self._app(scope, receive, send)
-            return
+        if isinstance(admitted, list):
+            return self._app(scope, receive, _with(admitted, send))
+        return self._serve_later(admitted, scope, receive, send)
 
-        def send_limited(message: Message) -> Awaitable[None]:
-            if message["type"] == "http.response.start":
-                message["headers"].extend(headers)
-            return send(message)
+    async def _serve_later(
+        self,
+        admitted: Awaitable[Headers],
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        await self._app(scope, receive, _with(await admitted, send))
 
-        await self._app(scope, receive, send_limited)
+
+def _with(headers: Headers, send: Send) -> Send:
+    """Sends an answer with these headers."""
+
+    def send_limited(message: Message) -> Awaitable[None]:
+        if message["type"] == "http.response.start":
+            message["headers"].extend(headers)
+        return send(message)
+
+    return send_limited
 
 
 def _is_preflight(scope: Scope) -> bool:

@@ -53,9 +53,11 @@ class SecurityHeaders:
         def send_guarded(message: Message) -> Awaitable[None]:
             if message["type"] == "http.response.start":
                 headers = message["headers"]
-                own = {name for name, _ in headers}
+                own = dict(headers)
                 headers += ALWAYS
-                headers += [pair for pair in UNLESS_OWN if pair[0] not in own]
+                for pair in UNLESS_OWN:
+                    if pair[0] not in own:
+                        headers.append(pair)
                 if by_https:
                     headers.append(_HTTPS_ONLY)
             return send(message)

@@ -34,6 +34,16 @@ class _Hasty(MusterProtocol):
     look_seconds = 0.05
 
 
+class _Restless(_Hasty):
+    """Waits for the next request a little longer than the tests do."""
+
+    def connection_made(  # type: ignore[override]  # As in uvicorn.
+        self, transport: asyncio.Transport
+    ) -> None:
+        super().connection_made(transport)
+        self.timeout_keep_alive = 1
+
+
 async def _send(send: Send, body: bytes) -> None:
     length = str(len(body)).encode()
     await send(
@@ -336,6 +346,16 @@ class TestTooSlow:
 
     async def test_who_says_nothing_is_told_nothing(self) -> None:
         assert await _ask(b"") == b""
+
+    async def test_no_next_request(self) -> None:
+        """The connection is closed then, and no sooner."""
+        async with _served(_echo, _Restless) as connect:
+            reader, writer = await connect()
+            for _ in range(3):
+                writer.write(_GET)
+                assert await _answer(reader) == ["/x", ["host"], ""]
+                await asyncio.sleep(_Restless.look_seconds * 3)
+            assert await _rest(reader) == b""
 
     async def test_a_body(self) -> None:
         answer = await _ask(_post(b"Content-Length: 5\r\n", b"123"))

@@ -69,7 +69,7 @@ class TestKill:
     def test_keeper_of_a_server_that_is_stuck(
         self, service: Service, member: Person
     ) -> None:
-        """It can't close when it is told to: it is killed, and loses nothing."""
+        """It can't close when it is told to: killed, it loses nothing."""
         with Load(service, member) as load:
             load.wait_for_more()
             keeper = keeper_pid(service)
