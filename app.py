@@ -7,6 +7,7 @@ from fastapi.openapi.utils import get_openapi
 from starlette.middleware import Middleware
 
 from config import db, telemetry
+from config.broker import broker_of
 from config.chores import Chore
 from config.firebase import Firebase
 from config.health import Check, Health, redis_check
@@ -36,6 +37,7 @@ from config.middleware.http_events import HttpEvents, Recorder
 from config.middleware.rate_limits import RateLimits
 from config.middleware.security_headers import SecurityHeaders
 from config.remote_keys import RemoteKeys
+from config.settings import TaskWorker
 from docs import service as docs
 from models.exceptions import (
     MissingKeyError,
@@ -57,13 +59,16 @@ from routes import (
     images,
     metrics,
     problems,
+    processes,
     rsvps,
     schemes,
     service,
+    short_form,
     tiers,
     users,
 )
-from utils import callers, docs_visitors, rate_limits
+from routes import tasks as task_routes
+from utils import callers, docs_visitors, rate_limits, tasks
 from utils.chores import declared_chores
 from utils.collections import declared_indexes
 from utils.totals import declared_totals
@@ -93,6 +98,9 @@ routers = (
     auth.router,
     api_keys.router,
     audit.router,
+    processes.router,
+    task_routes.router,
+    short_form.router,
     http_events.router,
     health.router,
     metrics.router,
@@ -109,9 +117,17 @@ app.state.firebase = Firebase(
     settings.firebase_project_id, RemoteKeys(settings.firebase_keys_url)
 )
 app.state.limiter = rate_limits.limiter_of(settings, templates)
+app.state.broker = broker_of(
+    settings,
+    find_due=tasks.list_due,
+    wake=tasks.queued,
+    takes=settings.task_worker is TaskWorker.INLINE,
+)
 app.state.metrics = Metrics(declared_totals(app.state.limiter))
 app.state.chores = (
-    *declared_chores(app.state.mail, app.state.limiter),
+    *declared_chores(
+        app.state.mail, app.state.limiter, app.state.broker
+    ),
     Chore("counting", app.state.metrics.sample, every_seconds=SAMPLE_SECONDS),
 )
 
@@ -198,7 +214,14 @@ pipeline = (
         BodyLimit,
         limit_bytes=MAX_BODY_BYTES,
         on_fault=problems.on_fault,
-        exceptions={("POST", "/v1/images"): MAX_IMAGE_BODY_BYTES},
+        exceptions={
+            ("POST", "/v1/images"): MAX_IMAGE_BODY_BYTES,
+            # Arrays, and a body of the usual length beside them.
+            ("POST", "/v1/processes/"): settings.max_array_bytes
+            + MAX_BODY_BYTES,
+            ("POST", "/process_np_array"): settings.max_array_bytes
+            + MAX_BODY_BYTES,
+        },
     ),
     Middleware(EntityTags),
 )
@@ -227,7 +250,7 @@ def _openapi() -> dict[str, Any]:
             is_key_needed=settings.service_key is not None,
             open_paths=OPEN_PATHS,
         )
-        app.openapi_schema = problems.describe(schema)
+        app.openapi_schema = processes.describe(problems.describe(schema))
     return app.openapi_schema
 
 

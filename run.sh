@@ -1,7 +1,11 @@
 #!/bin/sh
-# Sets itself up and serves Muster; Ctrl-C stops all that it started.
+# Sets itself up and serves Muster, or, as `sh run.sh worker`, runs its tasks;
+# Ctrl-C stops all that it started.
 set -eu
 cd "$(dirname "$0")"
 setup() { . scripts/environment.sh; }
 setup requirements.txt
-exec gunicorn --config python:config.server app:app
+case ${1:-} in
+worker) exec python -m scripts.worker ;;
+*) exec gunicorn --config python:config.server app:app ;;
+esac

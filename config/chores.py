@@ -2,10 +2,16 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Sequence,
+)
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from config import db
 
@@ -48,6 +54,33 @@ async def running(chores: Sequence[Chore]) -> AsyncIterator[None]:
         for task in reversed(tasks):
             with suppress(asyncio.CancelledError):
                 await task
+
+
+def end_if_cancelled() -> None:
+    """Ends this task if it was told to end; for loops that never end else.
+
+    A library's `wait_for` may swallow the cancellation (Python 3.11).
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+
+
+async def end_all(
+    tasks: Iterable[asyncio.Task[Any]], *, again_seconds: float
+) -> None:
+    """Cancels tasks until they have ended.
+
+    Args:
+        tasks: what is to end.
+        again_seconds: when one is cancelled again that has not ended: a
+            library's `wait_for` may have swallowed it.
+    """
+    left = set(tasks)
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=again_seconds)
 
 
 async def _repeat(chore: Chore, over: asyncio.Event) -> None:

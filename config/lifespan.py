@@ -20,6 +20,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     async with (
         services(app.state.settings, app.state.indexes),
         aclosing(app.state.mail),
+        aclosing(app.state.broker),
         aclosing(app.state.limiter),
         aclosing(app.state.firebase.keys),
         chores.running(app.state.chores),

@@ -8,6 +8,9 @@ from email.policy import SMTP
 from typing import Self
 from urllib.parse import unquote, urlsplit
 
+# With and without TLS.
+BROKER_SCHEMES = ("redis", "rediss", "amqp", "amqps", "nats", "tls")
+
 _RATE = re.compile(r"([1-9]\d{0,8})/([1-9]\d{0,6})")
 _HOST = re.compile(r"\*|(\*\.)?[a-z0-9-]+(\.[a-z0-9-]+)*|\[[0-9a-f:.]+\]")
 _ORIGIN = re.compile(r"https?://(\*\.)?[A-Za-z0-9.-]+(:\d{1,5})?")
@@ -121,6 +124,16 @@ def require_origin(text: str) -> None:
             f"{text} is no origin: write https://app.example.org, or "
             "https://*.example.org for all subdomains"
         )
+
+
+def require_broker(url: str) -> None:
+    """Checks that a URL is of a broker that Muster knows.
+
+    Raises:
+        ValueError: it is none; the message never holds the password.
+    """
+    if urlsplit(url).scheme not in BROKER_SCHEMES:
+        raise ValueError("it must begin with redis://, amqp:// or nats://")
 
 
 def one_address(text: str) -> Address:

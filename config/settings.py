@@ -25,6 +25,7 @@ from config.setting_values import (
     SmtpServer,
     one_address,
     parts_of,
+    require_broker,
     require_host,
     require_origin,
 )
@@ -61,6 +62,13 @@ class LogFormat(StrEnum):
 
     TEXT = "text"
     JSON = "json"
+
+
+class TaskWorker(StrEnum):
+    """Who runs the tasks of the queue."""
+
+    INLINE = "inline"
+    SEPARATE = "separate"
 
 
 class OnStoreLoss(StrEnum):
@@ -193,6 +201,55 @@ class Settings(BaseSettings):
         "limits and cache invalidation over several machines.",
     )
 
+    task_broker_url: SecretStr | None = Field(
+        None,
+        description="What carries tasks to workers: redis://, amqp:// or "
+        "nats://; unset, they look into MongoDB, which keeps all tasks anyway.",
+    )
+    task_worker: TaskWorker = Field(
+        TaskWorker.INLINE,
+        description="inline: web processes run tasks too; separate: only "
+        "`sh run.sh worker` does.",
+    )
+    task_slots: int | None = Field(
+        None,
+        ge=1,
+        le=256,
+        description="Tasks that a process runs at once; unset: 1 in a web "
+        "process, one for each processor in a worker.",
+    )
+    task_result_days: int = Field(
+        7,
+        ge=1,
+        le=366,
+        description="How long a task that is over is kept, with its result.",
+    )
+    task_queued_max: int = Field(
+        1_000, ge=1, description="Tasks of a member that may wait."
+    )
+    task_running_max: int = Field(
+        4, ge=1, description="Tasks of a member that run at the same time."
+    )
+    max_array_mb: int = Field(
+        256,
+        ge=1,
+        le=64 * 1024,
+        description="Megabytes of the arrays of one submission, unpacked.",
+    )
+    task_stored_max: int = Field(
+        10_000, ge=1, description="Tasks of a member that are kept."
+    )
+    task_stored_mb_max: int = Field(
+        2_048,
+        ge=1,
+        description="Megabytes that a member's arguments and results take.",
+    )
+    short_form_anonymous: bool | None = Field(
+        None,
+        description="Whether strangers may use POST /process_np_array; unset, "
+        "in development only.",
+    )
+
     http_events_max: int = Field(
         50,
         ge=0,
@@ -235,6 +292,24 @@ class Settings(BaseSettings):
         description="Where the public keys of Firebase's tokens are, as JWKs.",
     )
 
+    model_cache_mb: int = Field(
+        512,
+        ge=0,
+        le=1_000_000,
+        description="What the models of one task runner may take together, "
+        "megabytes; those that were used longest ago leave.",
+    )
+    warm_models: str = Field(
+        "",
+        description="Models, separated by commas, that a task runner loads "
+        "before its first task, such as digits.",
+    )
+
+    @property
+    def models_to_warm(self) -> tuple[str, ...]:
+        """What WARM_MODELS says."""
+        return parts_of(self.warm_models)
+
     @property
     def smtp_server(self) -> SmtpServer | None:
         """What SMTP_URL says; None where mail is written to files."""
@@ -275,6 +350,18 @@ class Settings(BaseSettings):
     def origins(self) -> tuple[str, ...]:
         """The origins whose pages may call Muster."""
         return parts_of(self.cors_origins)
+
+    @property
+    def max_array_bytes(self) -> int:
+        """MAX_ARRAY_MB in bytes."""
+        return self.max_array_mb * 1024 * 1024
+
+    @property
+    def strangers_compute(self) -> bool:
+        """SHORT_FORM_ANONYMOUS, or what the environment implies."""
+        if self.short_form_anonymous is not None:
+            return self.short_form_anonymous
+        return self.in_development
 
     @property
     def log_lines(self) -> LogFormat:
@@ -346,6 +433,13 @@ class Settings(BaseSettings):
         schemes = ("redis://", "rediss://", "unix://")
         if url and not url.get_secret_value().startswith(schemes):
             raise ValueError("it must begin with redis://, rediss:// or unix:")
+        return url
+
+    @field_validator("task_broker_url")
+    @classmethod
+    def _check_broker(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None:
+            require_broker(url.get_secret_value())
         return url
 
     @field_validator("frontend_url", "public_url")

@@ -39,6 +39,10 @@ TAGS = [
         "description": "Pictures of events and members.",
     },
     {"name": "Feedback", "description": "What members think of events."},
+    {
+        "name": "Compute",
+        "description": "Processes, and the tasks that call them.",
+    },
     {"name": "Audit", "description": "Who did what to whom, for admins."},
     {
         "name": "Calendars",

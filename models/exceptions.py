@@ -19,7 +19,9 @@
     │   ├── ImageNotFoundError           404 image-not-found
     │   ├── TierNotFoundError            404 tier-not-found
     │   ├── RateLimitNotFoundError       404 rate-limit-not-found
-    │   └── HttpEventNotFoundError       404 http-event-not-found
+    │   ├── HttpEventNotFoundError       404 http-event-not-found
+    │   ├── ProcessNotFoundError         404 process-not-found
+    │   └── TaskNotFoundError            404 task-not-found
     ├── MethodNotAllowedError            405 method-not-allowed
     ├── NotAcceptableError               406 not-acceptable
     ├── ConflictError                    409 (abstract)
@@ -37,7 +39,10 @@
     │   ├── AlreadyCheckedInError        409 already-checked-in
     │   ├── TierExistsError              409 tier-exists
     │   ├── TierInUseError               409 tier-in-use
-    │   └── RateLimitExistsError         409 rate-limit-exists
+    │   ├── RateLimitExistsError         409 rate-limit-exists
+    │   ├── TaskStateError               409 task-state
+    │   ├── TaskFailedError              409 task-failed
+    │   └── TaskCancelledError           409 task-cancelled
     ├── StaleError                       412 precondition-failed
     ├── BodyTooLargeError                413 body-too-large
     ├── UnsupportedMediaTypeError        415 unsupported-media-type
@@ -48,6 +53,7 @@
     ├── IdempotencyKeyReusedError        422 idempotency-key-reused
     ├── TooManyAttemptsError             429 too-many-attempts
     ├── RateLimitedError                 429 rate-limited
+    ├── TooManyTasksError                429 too-many-tasks
     ├── InternalError                    500 internal-error
     ├── DatabaseUnavailableError         503 database-unavailable
     ├── KeysUnavailableError             503 keys-unavailable
@@ -306,6 +312,25 @@ class HttpEventNotFoundError(NotFoundError):
         super().__init__(facts={"http_event_id": request_id})
 
 
+class ProcessNotFoundError(NotFoundError):
+    """No process is at this path."""
+
+    title = "Process not found"
+    slug = "process-not-found"
+    hint = "There is no such process: GET /v1/processes lists them."
+
+
+class TaskNotFoundError(NotFoundError):
+    """No task has this id, or it is somebody else's."""
+
+    title = "Task not found"
+    slug = "task-not-found"
+    hint = "You have no task with this id; it may have expired."
+
+    def __init__(self, task_id: str) -> None:
+        super().__init__(facts={"task_id": task_id})
+
+
 class MethodNotAllowedError(MusterError):
     """The path exists, but not with this method."""
 
@@ -524,6 +549,42 @@ class RateLimitExistsError(ConflictError):
         super().__init__(facts={"tier": name, "path": path})
 
 
+class TaskStateError(ConflictError):
+    """The task is in a state in which this can't be done."""
+
+    title = "Wrong state"
+    slug = "task-state"
+    hint = "This task is running: cancel it first."
+
+    def __init__(self, task_id: str, task_status: str, advice: str) -> None:
+        super().__init__(
+            f"This task is {task_status}: {advice}.",
+            {"task_id": task_id, "task_status": task_status},
+        )
+
+
+class TaskFailedError(ConflictError):
+    """The task has no result, because it failed."""
+
+    title = "Task failed"
+    slug = "task-failed"
+    hint = "It took longer than 60 seconds."
+
+    def __init__(self, task_id: str, kind: str, detail: str) -> None:
+        super().__init__(detail, {"task_id": task_id, "kind": kind})
+
+
+class TaskCancelledError(ConflictError):
+    """The task has no result, because it was cancelled."""
+
+    title = "Task cancelled"
+    slug = "task-cancelled"
+    hint = "This task was cancelled: it has no result."
+
+    def __init__(self, task_id: str) -> None:
+        super().__init__(facts={"task_id": task_id})
+
+
 class StaleError(MusterError):
     """If-Match names another state than the present one."""
 
@@ -673,6 +734,26 @@ class RateLimitedError(MusterError):
             },
             {"Retry-After": str(retry_after_seconds)},
         )
+
+
+class TooManyTasksError(MusterError):
+    """The caller has as many tasks as they may have."""
+
+    status = 429
+    title = "Too many tasks"
+    slug = "too-many-tasks"
+    hint = "100 tasks of yours wait, which is the most that may: try again."
+
+    def __init__(self, quota: str, limit: int, advice: str) -> None:
+        super().__init__(
+            f"Your quota of {limit} {quota} is used up: {advice}.",
+            {"quota": quota, "limit": limit},
+            {"Retry-After": str(_TASKS_RETRY_SECONDS)},
+        )
+
+
+# Sooner, hardly anything has ended.
+_TASKS_RETRY_SECONDS = 10
 
 
 class InternalError(MusterError):

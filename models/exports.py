@@ -13,6 +13,7 @@ from models.images import ImageRead
 from models.logins import LoginRead
 from models.mails import Mail
 from models.rsvps import Rsvp
+from models.tasks import TaskRead
 from models.users import PrivateUser
 
 
@@ -57,6 +58,9 @@ class AccountExport(BaseModel):
     feedback: list[FeedbackRead]
     images: list[ImageRead]
     mails: list[KeptMail]
+    tasks: list[TaskRead] = Field(
+        description="Their arguments and results are at /v1/tasks."
+    )
     audit: list[AuditRead] = Field(
         description="What you did, and what was done to you. Of others' "
         "deeds, actor_id is null, and address and request_id are empty."

@@ -10,6 +10,8 @@ class Scope(StrEnum):
 
     ADMIN_READ = "admin:read"
     ADMIN_WRITE = "admin:write"
+    COMPUTE_READ = "compute:read"
+    COMPUTE_WRITE = "compute:write"
     EVENTS_READ = "events:read"
     EVENTS_WRITE = "events:write"
     FEEDBACK_READ = "feedback:read"
@@ -28,6 +30,8 @@ ADMIN_SCOPES: Final = frozenset({Scope.ADMIN_READ, Scope.ADMIN_WRITE})
 # what opens it.
 _AREAS: Final = {scope.partition(":")[0] for scope in Scope}
 _ADMINS: Final = "audit http-events tiers".split()
+# What processes are called is no area: /v1/processes/images/{id}/blur.
+_COMPUTE: Final = ("/v1/processes", "/v1/tasks", "/process_", "/result/")
 _READING: Final = ("GET", "HEAD")
 
 
@@ -39,6 +43,8 @@ def needed_scope(method: str, template: str) -> Scope | None:
         method: the request's.
         template: the route's path, such as `/v1/events/{event_id}`.
     """
+    if template.startswith(_COMPUTE):
+        return Scope(f"compute:{_deed(method)}")
     for segment in reversed(template.split("/")):
         # The ending is a form: /v1/events.ics.
         name = segment.partition(".")[0]

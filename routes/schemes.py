@@ -49,7 +49,7 @@ def describe(
     )
     for route in routes:
         for method in route.methods or ():
-            operation = schema["paths"][route.path][method.lower()]
+            operation = schema["paths"][route.path_format][method.lower()]
             ways = list(_ways(route, method))
             if is_key_needed and not route.path.startswith(open_paths):
                 ways = [

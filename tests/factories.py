@@ -1,5 +1,6 @@
 """What tests are made of: valid things, any part of which can be overridden."""
 
+import json
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -14,9 +15,20 @@ from models.events import Approval, Event, EventCreate, EventImport
 from models.images import Image
 from models.logins import Actor, TokenPair
 from models.one_time_tokens import Purpose
+from models.payloads import Payload
+from models.tasks import FailureKind, Task, TaskError, TaskStatus
 from models.tiers import RateLimitCreate, Tier, TierCreate
 from models.users import Role, User, UserCreate
-from utils import events, images, logins, one_time_tokens, tiers, users
+from utils import (
+    events,
+    images,
+    logins,
+    one_time_tokens,
+    process_registry,
+    tasks,
+    tiers,
+    users,
+)
 
 PASSWORD = "correct horse battery"
 
@@ -197,6 +209,52 @@ async def image(by: Actor | None = None, **options: Any) -> Image:
     """A picture that somebody sent; `options` are those of `picture`."""
     file = BytesIO(picture(**options))
     return await images.create_image(file, actor=by or actor())
+
+
+async def task(
+    by: Actor | None = None,
+    status: TaskStatus = TaskStatus.SUCCEEDED,
+    **arguments: object,
+) -> Task:
+    """A call of np_array in some state, run here and now if at all."""
+    process = process_registry.get_process("np_array")
+    assert process is not None
+    given = process.dump_arguments(
+        process.validate(
+            Payload(json.dumps({"array": [1, 2, 4], **arguments}).encode())
+        )
+    )
+    owner = by or actor()
+    queued = await tasks.submit(
+        process, arguments=BytesIO(given.to_bytes()), actor=owner
+    )
+    if status is TaskStatus.QUEUED:
+        return queued
+    if status is TaskStatus.CANCELLED:
+        return await tasks.cancel(queued.id, actor=owner)
+    return await run_task(queued.id, status)
+
+
+async def run_task(
+    task_id: str, status: TaskStatus = TaskStatus.SUCCEEDED
+) -> Task:
+    """Runs a task here and now, as far as `status`."""
+    claimed = await tasks.claim(task_id, worker="test", known={"np_array"})
+    assert claimed is not None
+    if status is TaskStatus.RUNNING:
+        return claimed
+    if status is TaskStatus.FAILED:
+        error = TaskError(kind=FailureKind.EXCEPTION, detail="Out of luck.")
+        done = await tasks.fail(claimed, error=error)
+    else:
+        process = process_registry.get_process(claimed.process)
+        assert process is not None
+        pieces = [piece async for piece in tasks.open_arguments(claimed)]
+        result = process.run(Payload.from_bytes(b"".join(pieces)))
+        file = BytesIO(result.to_bytes())
+        done = await tasks.succeed(claimed, result=file)
+    assert done is not None
+    return done
 
 
 def at(offset: timedelta) -> str:

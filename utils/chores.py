@@ -1,15 +1,19 @@
 """Chores: all that workers do again and again, beside the requests.
 
 Owns no collection. May call: closings, http_events, image_uses, mailer, mails,
-rate_limits, tiers. Each chore is safe in several workers at once, and does
-what another one, killed, has left.
+rate_limits, task_results, task_schedules, task_worker, tasks, tiers. Each chore
+is safe in several workers at once, and does what another one, killed, has left.
 """
 
+import os
 from functools import partial
 
+from config.broker import Broker
 from config.chores import Chore
 from config.http_events import recent
 from config.mail import Transport
+from config.main import settings
+from config.settings import TaskWorker
 from utils import (
     closings,
     http_events,
@@ -17,6 +21,10 @@ from utils import (
     mailer,
     mails,
     rate_limits,
+    task_results,
+    task_schedules,
+    task_worker,
+    tasks,
     tiers,
 )
 
@@ -26,18 +34,35 @@ _CLOSINGS_SECONDS = 60.0
 _SWEEP_SECONDS = 60 * 60.0
 _LIMITS_SECONDS = 1.0
 _EVENTS_SECONDS = 2.0
+# A worker that takes up its work again after a fault.
+_PAUSE_SECONDS = 1.0
+_SEND_SECONDS = 2.0
+_LOST_SECONDS = 5.0
+_SCHEDULE_SECONDS = 10.0
+_EXPIRY_SECONDS = 60.0
 
 
 def declared_chores(
-    transport: Transport, limiter: rate_limits.RateLimiter
+    transport: Transport, limiter: rate_limits.RateLimiter, broker: Broker
 ) -> tuple[Chore, ...]:
-    """The chores of a worker.
+    """The chores of a web worker.
 
     Args:
         transport: where its mails go.
         limiter: what it admits requests by.
+        broker: what carries tasks.
     """
+    if settings.task_worker is TaskWorker.INLINE:
+        tasks_too = task_chores(broker, slots=settings.task_slots or 1)
+    else:
+        tasks_too = _sending(broker)
     return (
+        *tasks_too,
+        Chore(
+            "dismissing who drew plots",
+            task_results.drawers.rest,
+            every_seconds=_PAUSE_SECONDS,
+        ),
         Chore(
             "sending mail",
             partial(mailer.deliver_due, transport),
@@ -70,5 +95,52 @@ def declared_chores(
             http_events.store_in_a_moment,
             every_seconds=_EVENTS_SECONDS,
             wake=recent.arrived,
+        ),
+    )
+
+
+def task_chores(
+    broker: Broker, *, slots: int | None = None
+) -> tuple[Chore, ...]:
+    """The chores of a process that runs tasks.
+
+    Args:
+        broker: what carries them.
+        slots: how many it runs at once; as the settings say by default, one
+            for each processor.
+    """
+    slots = slots or settings.task_slots or os.cpu_count() or 1
+    worker = task_worker.Worker(broker, slots=slots)
+    return (
+        Chore("running tasks", worker.work, every_seconds=_PAUSE_SECONDS),
+        Chore(
+            "taking lost tasks back",
+            tasks.take_back_lost,
+            every_seconds=_LOST_SECONDS,
+        ),
+        Chore(
+            "scheduling tasks",
+            task_schedules.queue_scheduled,
+            every_seconds=_SCHEDULE_SECONDS,
+        ),
+        Chore(
+            "forgetting expired tasks",
+            tasks.sweep_expired,
+            every_seconds=_EXPIRY_SECONDS,
+        ),
+        *_sending(broker),
+    )
+
+
+def _sending(broker: Broker) -> tuple[Chore, ...]:
+    if settings.task_broker_url is None:
+        # Workers look into the database.
+        return ()
+    return (
+        Chore(
+            "sending tasks",
+            partial(task_worker.send_due, broker),
+            every_seconds=_SEND_SECONDS,
+            wake=tasks.queued,
         ),
     )

@@ -1,7 +1,8 @@
 """Closings: a member leaves for good.
 
 Owns: `closings`. Indexes: see INDEXES. May call: accounts, api_keys, audit,
-events, feedback, image_uses, logins, mails, one_time_tokens, rsvps, users.
+events, feedback, image_uses, logins, mails, one_time_tokens, rsvps, tasks,
+users.
 
 A closing is written down, with the end of all logins and keys, before anything
 is removed; each step after that may be repeated. It stays written down for a
@@ -35,6 +36,7 @@ from utils import (
     mails,
     one_time_tokens,
     rsvps,
+    tasks,
     users,
 )
 
@@ -129,6 +131,7 @@ _STEPS: Final[tuple[Callable[[str], Awaitable[object]], ...]] = (
     image_uses.delete_images_of,
     _delete_mails,
     one_time_tokens.delete_tokens_of,
+    tasks.delete_tasks_of,
     users.delete_user,
 )
 

@@ -22,6 +22,7 @@ from utils import (
     one_time_tokens,
     rate_windows,
     rsvps,
+    tasks,
     tiers,
     users,
 )
@@ -41,10 +42,11 @@ _OWNERS: Final = (
     one_time_tokens,
     rate_windows,
     rsvps,
+    tasks,
     tiers,
     users,
 )
-_FILE_OWNERS: Final = (images,)
+_FILE_OWNERS: Final = (images, tasks)
 
 
 def declared_indexes() -> db.Indexes:

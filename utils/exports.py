@@ -1,7 +1,7 @@
 """Exports: all that is kept about a member, in one document.
 
 Owns no collection. May call: api_keys, audit, events, feedback, images,
-logins, mails, rsvps, users.
+logins, mails, rsvps, tasks, users.
 """
 
 from models.api_keys import ApiKeyRead
@@ -12,6 +12,7 @@ from models.exports import AccountExport, KeptMail, KeptRsvp
 from models.feedback import FeedbackRead
 from models.images import ImageRead
 from models.logins import Actor, LoginRead
+from models.tasks import TaskRead
 from models.users import MemberName, PrivateUser
 from utils import (
     api_keys,
@@ -22,6 +23,7 @@ from utils import (
     logins,
     mails,
     rsvps,
+    tasks,
     users,
 )
 
@@ -65,5 +67,6 @@ async def export_account(actor: Actor) -> AccountExport:
                 user_id, email=users.email_key(user.email)
             )
         ],
+        tasks=[TaskRead.of(task) for task in await tasks.list_of(user_id)],
         audit=await audit.list_about(user_id),
     )

@@ -111,6 +111,7 @@ async def page_by_time(
     where: Sequence[db.Document] = (),
     show: Callable[[db.Document], Shown],
     descending: bool = False,
+    without: db.Document = WITHOUT_LOOKUP,
 ) -> Page[Shown]:
     """A page of documents in the order of a time that they keep.
 
@@ -123,6 +124,7 @@ async def page_by_time(
         where: what else a document must fulfil.
         show: what is shown of a document.
         descending: the latest first.
+        without: the projection that leaves out what is not shown.
 
     Raises:
         InvalidRequestError: the cursor is malformed or of another query.
@@ -138,7 +140,7 @@ async def page_by_time(
         {"$match": {"$and": conditions} if conditions else {}},
         {"$sort": {key: direction, "_id": direction}},
         {"$limit": query.limit + 1},
-        {"$project": WITHOUT_LOOKUP},
+        {"$project": without},
     ]
     return page_of(
         await (await collection.aggregate(pipeline)).to_list(),

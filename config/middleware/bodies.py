@@ -19,7 +19,8 @@ class BodyLimit:
         app: what reads the body.
         limit_bytes: the limit.
         on_fault: answers what is refused; it finds the limit in the state.
-        exceptions: the limits of some methods and paths.
+        exceptions: the limits of some methods and paths; a path that ends
+            with `/` stands for all below it.
     """
 
     def __init__(
@@ -33,15 +34,18 @@ class BodyLimit:
         self._limit_bytes = limit_bytes
         self._on_fault = on_fault
         self._exceptions = exceptions
+        self._below = [
+            (method, path, limit)
+            for (method, path), limit in exceptions.items()
+            if path.endswith("/")
+        ]
 
     def __call__(
         self, scope: Scope, receive: Receive, send: Send
     ) -> Awaitable[None]:
         if scope["type"] != "http":
             return self._app(scope, receive, send)
-        limit_bytes = self._exceptions.get(
-            (scope["method"], scope["path"]), self._limit_bytes
-        )
+        limit_bytes = self._limit_of(scope["method"], scope["path"])
         state = scope.setdefault("state", {})
         state["body_limit_bytes"] = limit_bytes
         if _content_length(scope) > limit_bytes:
@@ -66,6 +70,12 @@ class BodyLimit:
             Request(scope, receive), HTTPException(413)
         )
         await response(scope, receive, send)
+
+    def _limit_of(self, method: str, path: str) -> int:
+        for known, beginning, limit_bytes in self._below:
+            if method == known and path.startswith(beginning):
+                return limit_bytes
+        return self._exceptions.get((method, path), self._limit_bytes)
 
 
 def _content_length(scope: Scope) -> int:

@@ -8,6 +8,7 @@ import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import httpx
@@ -20,11 +21,20 @@ from models.api_keys import ApiKeyCreate
 from models.events import EventUpdate
 from models.feedback import FeedbackCreate
 from models.one_time_tokens import Purpose
+from models.tasks import TaskStatus
 from models.users import Role, UserUpdate
 from tests import factories, firebase
 from tests.commands import counted
 from tests.contract import operations
-from utils import api_keys, calendars, events, feedback, rsvps, users
+from utils import (
+    api_keys,
+    calendars,
+    events,
+    feedback,
+    process_registry,
+    rsvps,
+    users,
+)
 
 Operation = tuple[str, str]
 
@@ -85,12 +95,12 @@ BUDGETS: dict[Operation, int] = {
     # All that is kept is read, one query for each collection; the audit has
     # two ends, and mails are a member's or an e-mail's. That it was asked for
     # is written down.
-    ("GET", "/v1/users/me/export"): 13,
+    ("GET", "/v1/users/me/export"): 14,
     # The password is confirmed like a log-in's (7); the closing, the member,
     # logins, keys and the audit are one transaction (7); then each collection
     # is looked through, the mails by the e-mail as well. A seat is given back
     # as by its own endpoint (10), an own event cancelled likewise.
-    ("DELETE", "/v1/users/me"): 36,
+    ("DELETE", "/v1/users/me"): 38,
     ("GET", "/v1/users/{user_id}"): 2,
     # The member is read, read and replaced (3) together with the entry in the
     # audit, which says what was before (2), and with the tier, which must be
@@ -188,6 +198,30 @@ BUDGETS: dict[Operation, int] = {
     # out (4), the deed of an admin written down (1), all in one transaction
     # (1); then chunks, files and the image are removed (3).
     ("DELETE", "/v1/images/{image_id}"): 12,
+    # They are in memory.
+    ("GET", "/v1/processes"): 0,
+    ("GET", "/v1/processes/{path}"): 0,
+    ("GET", "/v1/tasks"): 2,
+    ("GET", "/v1/tasks/{task_id}"): 2,
+    # The task is read to see whether it is over; then it may be read, and is.
+    ("GET", "/v1/tasks/{task_id}/result"): 4,
+    # It is read to see whether there is news, and to begin; then all that are
+    # followed are looked at.
+    ("GET", "/v1/tasks/{task_id}/events"): 4,
+    ("POST", "/v1/tasks/{task_id}/cancel"): 3,
+    # Those that wait are counted.
+    ("POST", "/v1/tasks/{task_id}/retry"): 4,
+    # It is read and hidden, its files and itself are deleted (3).
+    ("DELETE", "/v1/tasks/{task_id}"): 6,
+    # As of a process; and as of a task.
+    ("POST", "/process_np_array"): 4,
+    ("GET", "/result/{task_id}"): 4,
+}
+
+# What is stored is added up, the task written, and those that wait counted.
+BUDGETS |= {
+    ("POST", f"/v1/processes/{process.path}"): 4
+    for process in process_registry.list_processes()
 }
 
 # What the HTTP events know of already.
@@ -280,6 +314,7 @@ _ASKED: dict[
     ("POST", "/v1/events/{event_id}/check-ins"): lambda caller: {
         "json": {"scans": [{"user_id": caller.user.id}]}
     },
+    ("POST", "/process_np_array"): lambda _: {"json": {"array": [1, 2, 4]}},
     ("POST", "/v1/images"): lambda _: {"files": {"file": factories.picture()}},
     ("POST", "/v1/tiers"): lambda _: {"json": {"name": "gold"}},
     ("PATCH", "/v1/tiers/{name}"): lambda _: {"json": {"description": "Ag"}},
@@ -289,6 +324,18 @@ _ASKED: dict[
     ("PATCH", "/v1/tiers/{name}/rate-limits/{limit_id}"): lambda _: {
         "json": {"limit": 7}
     },
+}
+
+
+def _example(
+    process: process_registry.Process, _: factories.Member
+) -> dict[str, Any]:
+    return {"json": process.example()}
+
+
+_ASKED |= {
+    ("POST", f"/v1/processes/{process.path}"): partial(_example, process)
+    for process in process_registry.list_processes()
 }
 
 # The bodies that name an image of the caller's, with the field.
@@ -368,6 +415,12 @@ _LOOKUPS: list[tuple[str, db.Document]] = [
     ("users", {"image_id": {"$in": ["x", "y"]}}),
     ("images", {"revision": "x"}),
     ("images", {"owner_id": "x"}),
+    ("tasks", {"revision": "x:0"}),
+    ("tasks", {"slot": "x"}),
+    ("tasks", {"status": "queued"}),
+    ("tasks", {"owner_id": "x"}),
+    ("tasks", {"owner_id": "x", "status": {"$in": ["queued", "hidden"]}}),
+    ("tasks", {"expires_at": _SOME_TIME}),
     ("images.chunks", {"files_id": "x", "n": {"$gte": 0, "$lt": 4}}),
     ("events", {"lookup.listed": True, "lookup.terms": "wo"}),
     ("events", {"lookup.listed": True, "lookup.cells": {"$in": ["0.1:1:1"]}}),
@@ -400,10 +453,12 @@ async def _cost(
         user_id=other.user.id,
         event_id=event_id,
         feedback_id=feedback_id,
+        path="np-array",
         request_id=_EARLIER["X-Request-ID"],
         **await _tier(),
         key_id=await _key_id(caller) if "{key_id}" in template else "",
         image_id=await _image_id(other) if "{image_id}" in template else "",
+        task_id=await _task_id(caller, operation),
     )
     asked = await _asked(operation, caller)
     # A list guesses from the last one, maybe another test's; a page that was
@@ -479,6 +534,17 @@ async def _image_id(owner: factories.Member) -> str:
         if_match=(),
     )
     return image.id
+
+
+async def _task_id(caller: factories.Member, operation: Operation) -> str:
+    """A task of the caller's with which the operation can be done."""
+    if "{task_id}" not in operation[1]:
+        return ""
+    state = {
+        ("POST", "/v1/tasks/{task_id}/cancel"): TaskStatus.QUEUED,
+        ("POST", "/v1/tasks/{task_id}/retry"): TaskStatus.CANCELLED,
+    }.get(operation, TaskStatus.SUCCEEDED)
+    return (await factories.task(caller.actor, state)).id
 
 
 async def _plan(collection: str, condition: db.Document) -> str:

@@ -63,6 +63,7 @@ async def lived(member: Member) -> Event:
         other.id, FeedbackCreate(rating=4, comment="Fine."), actor=member.actor
     )
     await factories.image(member.actor)
+    await factories.task(member.actor)
     kind = MailKind.WELCOME
     await mails.queue(Mail(key="k", kind=kind, user_id=member.user.id))
     return other
@@ -74,7 +75,8 @@ class TestClose:
         await lived(member)
         user_id = member.user.id
         assert {
-            "users", "logins", "events", "rsvps", "feedback", "images", "mails"
+            "users", "logins", "events", "rsvps", "feedback", "images", "mails",
+            "tasks",
         } <= await mentions(user_id)  # fmt: skip
         response = await close(client, member)
         assert response.status_code == 204
@@ -449,6 +451,7 @@ class TestExport:
         assert kept["feedback"][0]["event_id"] == other.id
         assert kept["mails"][0]["kind"] == "welcome"
         assert kept["logins"][0]["current"] is True
+        assert kept["tasks"][0]["status"] == "succeeded"
         assert "account.exported" in str(kept["audit"])
 
     async def test_no_secrets(self, client: Client) -> None:

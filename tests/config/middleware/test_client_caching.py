@@ -165,7 +165,8 @@ class TestApp:
                 public.add(path)
         images = {"/v1/images/{image_id}"}
         everybody = {
-            "/", "/v1/events", "/v1/events.ics", "/v1/users/{user_id}"
+            "/", "/v1/events", "/v1/events.ics", "/v1/processes",
+            "/v1/users/{user_id}",
         }  # fmt: skip
         assert public == (images if by_member else images | everybody)
 

@@ -1,0 +1,410 @@
+"""Tests of `routes/tasks.py`."""
+
+import asyncio
+import json
+from io import BytesIO
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image as Pillow
+
+from config.main import settings
+from models.tasks import TaskStatus
+from tests import factories
+from tests.problems import assert_problem
+from utils import task_quotas, task_results, tasks
+
+BASE = "/v1/tasks"
+
+
+class TestListTasks:
+    async def test_own_latest_first(self, client: httpx.AsyncClient) -> None:
+        caller = await factories.member()
+        mine = [(await factories.task(caller.actor)).id for _ in range(3)]
+        await factories.task()
+        first = await client.get(BASE, params={"limit": 2}, auth=caller)
+        page = first.json()
+        rest = await client.get(
+            BASE, params={"limit": 2, "cursor": page["next_cursor"]},
+            auth=caller,
+        )  # fmt: skip
+        shown = [each["id"] for each in page["items"] + rest.json()["items"]]
+        assert sorted(shown) == sorted(mine)
+        assert rest.json()["next_cursor"] is None
+        times = [each["created_at"] for each in page["items"]]
+        assert times == sorted(times, reverse=True)
+
+    async def test_filters(self, client: httpx.AsyncClient) -> None:
+        caller = await factories.member()
+        waits = await factories.task(caller.actor, TaskStatus.QUEUED)
+        await factories.task(caller.actor)
+        for query, count in (
+            ({"status": "queued"}, 1),
+            ({"process": "np_array"}, 2),
+            ({"process": "pca"}, 0),
+        ):
+            page = await client.get(BASE, params=query, auth=caller)
+            assert len(page.json()["items"]) == count
+        page = await client.get(
+            BASE, params={"status": "queued"}, auth=caller
+        )
+        assert page.json()["items"][0]["id"] == waits.id
+
+    async def test_of_another(self, client: httpx.AsyncClient) -> None:
+        other, admin = await factories.member(), await factories.admin()
+        task = await factories.task(other.actor)
+        query = {"owner_id": other.user.id}
+        page = await client.get(BASE, params=query, auth=admin)
+        assert [each["id"] for each in page.json()["items"]] == [task.id]
+        refused = await client.get(
+            BASE, params=query, auth=await factories.member()
+        )
+        assert_problem(refused, 403, "forbidden")
+
+    async def test_anonymous(self, client: httpx.AsyncClient) -> None:
+        assert_problem(await client.get(BASE), 401, "not-authenticated")
+
+
+class TestGetTask:
+    async def test_shown(self, client: httpx.AsyncClient) -> None:
+        caller = await factories.member()
+        task = await factories.task(caller.actor)
+        shown = (await client.get(f"{BASE}/{task.id}", auth=caller)).json()
+        assert shown["id"] == task.id
+        assert shown["process"] == "np_array"
+        assert (shown["status"], shown["progress"]) == ("succeeded", 1)
+        assert shown["attempts"] == 1
+        assert shown["error"] is None
+        assert shown["expires_at"] > shown["finished_at"]
+
+    async def test_who_may(self, client: httpx.AsyncClient) -> None:
+        task = await factories.task((await factories.member()).actor)
+        path = f"{BASE}/{task.id}"
+        seen = await client.get(path, auth=await factories.admin())
+        assert seen.status_code == 200
+        other = await client.get(path, auth=await factories.member())
+        assert_problem(other, 404, "task-not-found")
+        assert_problem(await client.get(path), 401, "not-authenticated")
+
+    async def test_unknown(self, client: httpx.AsyncClient) -> None:
+        response = await client.get(
+            f"{BASE}/{factories.UNKNOWN_ID}", auth=await factories.member()
+        )
+        assert_problem(response, 404, "task-not-found")
+
+
+class TestResult:
+    async def test_json(self, client: httpx.AsyncClient) -> None:
+        caller = await factories.member()
+        task = await factories.task(caller.actor, operation="normalize")
+        response = await client.get(f"{BASE}/{task.id}/result", auth=caller)
+        assert response.headers["Content-Type"] == "application/json"
+        assert "Accept" in response.headers["Vary"].split(", ")
+        assert response.json()["shape"] == [3]
+
+    async def test_npy(self, client: httpx.AsyncClient) -> None:
+        caller = await factories.member()
+        task = await factories.task(caller.actor, operation="normalize")
+        response = await client.get(
+            f"{BASE}/{task.id}/result",
+            headers={"Accept": "application/x-npy"},
+            auth=caller,
+        )
+        assert response.status_code == 200, response.text
+        array = np.load(BytesIO(response.content), allow_pickle=False)
+        np.testing.assert_allclose(array, [0, 1 / 3, 1])
+
+    async def test_no_array(self, client: httpx.AsyncClient) -> None:
+        caller = await factories.member()
+        task = await factories.task(caller.actor, operation="normalize")
+        response = await client.get(
+            f"{BASE}/{task.id}/result",
+            params={"array": "nothing"},
+            headers={"Accept": "application/x-npy"},
+            auth=caller,
+        )
+        assert_problem(response, 406, "not-acceptable")
+
+    async def test_plot(self, client: httpx.AsyncClient) -> None:
+        """Drawn once, by a process of its own, and kept."""
+        caller = await factories.member()
+        task = await factories.task(caller.actor, operation="normalize")
+        try:
+            for _ in range(2):
+                response = await client.get(
+                    f"{BASE}/{task.id}/result",
+                    headers={"Accept": "image/png"},
+                    auth=caller,
+                    timeout=60,
+                )
+                assert response.status_code == 200, response.text
+                picture = Pillow.open(BytesIO(response.content))
+                assert picture.size == (800, 500)
+                await task_results.drawers.aclose()
+            assert await tasks.find_plot(task) == response.content
+        finally:
+            await task_results.drawers.aclose()
+
+    @pytest.mark.parametrize("status", [TaskStatus.QUEUED, TaskStatus.RUNNING])
+    async def test_not_over(
+        self, client: httpx.AsyncClient, status: TaskStatus
+    ) -> None:
+        caller = await factories.member()
+        task = await factories.task(caller.actor, status)
+        response = await client.get(f"{BASE}/{task.id}/result", auth=caller)
+        assert response.status_code == 202
+        assert response.json()["status"] == status
+
+    async def test_failed(self, client: httpx.AsyncClient) -> None:
+        caller = await factories.member()
+        task = await factories.task(caller.actor, TaskStatus.FAILED)
+        response = await client.get(f"{BASE}/{task.id}/result", auth=caller)
+        assert_problem(response, 409, "task-failed")
+        assert response.json()["kind"] == "exception"
+        assert response.json()["detail"] == "Out of luck."
+
+    async def test_cancelled(self, client: httpx.AsyncClient) -> None:
+        caller = await factories.member()
+        task = await factories.task(caller.actor, TaskStatus.CANCELLED)
+        response = await client.get(f"{BASE}/{task.id}/result", auth=caller)
+        assert_problem(response, 409, "task-cancelled")
+
+    async def test_not_acceptable(self, client: httpx.AsyncClient) -> None:
+        caller = await factories.member()
+        task = await factories.task(caller.actor)
+        response = await client.get(
+            f"{BASE}/{task.id}/result",
+            headers={"Accept": "text/html"},
+            auth=caller,
+        )
+        assert_problem(response, 406, "not-acceptable")
+
+
+def _events_in(text: str) -> list[tuple[int, dict[str, Any]]]:
+    """The ids and the data of a stream's events."""
+    found = []
+    for block in text.split("\n\n"):
+        fields = dict(
+            line.split(": ", 1) for line in block.splitlines() if ": " in line
+        )
+        if "data" in fields:
+            found.append((int(fields["id"]), json.loads(fields["data"])))
+    return found
+
+
+class TestFollow:
+    async def test_to_the_end(self, client: httpx.AsyncClient) -> None:
+        caller = await factories.member()
+        task = await factories.task(caller.actor, TaskStatus.RUNNING)
+        stream = asyncio.create_task(
+            client.get(f"{BASE}/{task.id}/events", auth=caller)
+        )
+        await asyncio.sleep(0.4)
+        renewed = await tasks.renew(task, progress=0.4, message="half")
+        assert renewed is not None
+        await asyncio.sleep(0.6)
+        await tasks.succeed(renewed, result=BytesIO(b"1"))
+        response = await stream
+        kind = response.headers["Content-Type"]
+        assert kind.startswith("text/event-stream")
+        events = _events_in(response.text)
+        said = [(data["status"], data["progress"]) for _, data in events]
+        assert said == [("running", 0), ("running", 0.4), ("succeeded", 1)]
+        ids = [number for number, _ in events]
+        assert ids == sorted(set(ids))
+
+    async def test_resumes(self, client: httpx.AsyncClient) -> None:
+        caller = await factories.member()
+        task = await factories.task(caller.actor)
+        path = f"{BASE}/{task.id}/events"
+        whole = _events_in((await client.get(path, auth=caller)).text)
+        last, state = whole[-1]
+        resumed = await client.get(
+            path, headers={"Last-Event-ID": str(last - 1)}, auth=caller
+        )
+        assert _events_in(resumed.text) == [(last, state)]
+        over = await client.get(
+            path, headers={"Last-Event-ID": str(last)}, auth=caller
+        )
+        assert over.status_code == 204
+
+    async def test_deleted_meanwhile(self, client: httpx.AsyncClient) -> None:
+        caller = await factories.member()
+        task = await factories.task(caller.actor, TaskStatus.QUEUED)
+        stream = asyncio.create_task(
+            client.get(f"{BASE}/{task.id}/events", auth=caller)
+        )
+        await asyncio.sleep(0.4)
+        await tasks.delete_tasks_of(caller.user.id)
+        events = _events_in((await stream).text)
+        assert [data["status"] for _, data in events] == ["queued"]
+
+    async def test_another_ones(self, client: httpx.AsyncClient) -> None:
+        task = await factories.task()
+        response = await client.get(
+            f"{BASE}/{task.id}/events", auth=await factories.member()
+        )
+        assert_problem(response, 404, "task-not-found")
+
+
+class TestChanges:
+    async def test_cancel(self, client: httpx.AsyncClient) -> None:
+        caller = await factories.member()
+        task = await factories.task(caller.actor, TaskStatus.QUEUED)
+        path = f"{BASE}/{task.id}/cancel"
+        response = await client.post(path, auth=caller)
+        assert response.status_code == 202
+        assert response.json()["status"] == "cancelled"
+        assert_problem(
+            await client.post(path, auth=caller), 409, "task-state"
+        )
+
+    async def test_retry(self, client: httpx.AsyncClient) -> None:
+        caller = await factories.member()
+        task = await factories.task(caller.actor, TaskStatus.FAILED)
+        path = f"{BASE}/{task.id}/retry"
+        response = await client.post(path, auth=caller)
+        assert response.status_code == 202
+        assert response.json()["status"] == "queued"
+        assert await tasks.list_due() == [task.id]
+        assert_problem(
+            await client.post(path, auth=caller), 409, "task-state"
+        )
+
+    async def test_delete(self, client: httpx.AsyncClient) -> None:
+        caller = await factories.member()
+        task = await factories.task(caller.actor)
+        path = f"{BASE}/{task.id}"
+        response = await client.delete(path, auth=caller)
+        assert response.status_code == 204
+        assert_problem(
+            await client.get(path, auth=caller), 404, "task-not-found"
+        )
+
+    async def test_delete_what_runs(self, client: httpx.AsyncClient) -> None:
+        caller = await factories.member()
+        task = await factories.task(caller.actor, TaskStatus.RUNNING)
+        response = await client.delete(f"{BASE}/{task.id}", auth=caller)
+        assert_problem(response, 409, "task-state")
+
+    @pytest.mark.parametrize(
+        "method, more",
+        [("POST", "/cancel"), ("POST", "/retry"), ("DELETE", "")],
+    )
+    async def test_another_ones(
+        self, client: httpx.AsyncClient, method: str, more: str
+    ) -> None:
+        task = await factories.task()
+        response = await client.request(
+            method, f"{BASE}/{task.id}{more}", auth=await factories.member()
+        )
+        assert_problem(response, 404, "task-not-found")
+
+
+class TestQuota:
+    async def test_waiting(
+        self, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Of those who submit at the same moment, none gets more."""
+        quota = task_quotas.quota_of(None)
+        few = type(quota)(3, 1, quota.stored, quota.stored_bytes)
+        monkeypatch.setattr(task_quotas, "quota_of", lambda actor: few)
+        caller = await factories.member()
+        answers = await asyncio.gather(
+            *(
+                client.post(
+                    "/v1/processes/np-array", json={"array": [1]}, auth=caller
+                )
+                for _ in range(8)
+            )
+        )
+        taken = [each for each in answers if each.status_code == 202]
+        assert len(taken) <= 3
+        refused = [each for each in answers if each.status_code != 202]
+        for each in refused:
+            assert_problem(each, 429, "too-many-tasks")
+            assert int(each.headers["Retry-After"]) > 0
+        assert len(await tasks.list_due()) == len(taken)
+
+    async def test_stored(
+        self, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        quota = task_quotas.quota_of(None)
+        few = type(quota)(quota.queued, 1, 2, quota.stored_bytes)
+        monkeypatch.setattr(task_quotas, "quota_of", lambda actor: few)
+        caller = await factories.member()
+        codes = [
+            (
+                await client.post(
+                    "/v1/processes/np-array", json={"array": [1]}, auth=caller
+                )
+            ).status_code
+            for _ in range(3)
+        ]
+        assert codes == [202, 202, 429]
+
+
+class TestShortForm:
+    async def test_json(self, client: httpx.AsyncClient) -> None:
+        response = await client.post(
+            "/process_np_array",
+            json={"array": [1, 2, 4], "operation": "normalize"},
+        )
+        assert response.status_code == 202
+        task_id = response.json()["task_id"]
+        pending = await client.get(f"/result/{task_id}")
+        assert pending.status_code == 202
+        assert pending.json() == {"status": "pending"}
+        await factories.run_task(task_id)
+        done = await client.get(f"/result/{task_id}")
+        assert done.status_code == 200
+        assert done.json()["status"] == "completed"
+        assert done.json()["result"]["operation"] == "normalize"
+
+    async def test_npy(self, client: httpx.AsyncClient) -> None:
+        file = BytesIO()
+        np.save(file, np.arange(6, dtype=np.float32).reshape(2, 3))
+        response = await client.post(
+            "/process_np_array",
+            content=file.getvalue(),
+            params={"operation": "standardize"},
+            headers={"Content-Type": "application/x-npy"},
+        )
+        assert response.status_code == 202, response.text
+        task_id = response.json()["task_id"]
+        await factories.run_task(task_id)
+        result = (await client.get(f"/result/{task_id}")).json()["result"]
+        assert (result["shape"], result["dtype"]) == ([2, 3], "float32")
+
+    async def test_no_npy(self, client: httpx.AsyncClient) -> None:
+        response = await client.post(
+            "/process_np_array",
+            content=b"\x93NUMPY and then nothing",
+            headers={"Content-Type": "application/x-npy"},
+        )
+        assert_problem(response, 422, "invalid-request")
+
+    async def test_strangers_are_refused(
+        self, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(
+            type(settings), "strangers_compute", property(lambda _: False)
+        )
+        response = await client.post("/process_np_array", json={"array": [1]})
+        assert_problem(response, 401, "not-authenticated")
+        member = await factories.member()
+        response = await client.post(
+            "/process_np_array", json={"array": [1]}, auth=member
+        )
+        assert response.status_code == 202
+        path = f"/result/{response.json()['task_id']}"
+        assert_problem(await client.get(path), 404, "task-not-found")
+        assert (await client.get(path, auth=member)).status_code == 202
+
+    async def test_failed(self, client: httpx.AsyncClient) -> None:
+        caller = await factories.member()
+        task = await factories.task(caller.actor, TaskStatus.FAILED)
+        response = await client.get(f"/result/{task.id}", auth=caller)
+        assert_problem(response, 409, "task-failed")

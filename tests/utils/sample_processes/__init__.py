@@ -1,0 +1,1 @@
+"""Processes that no service has: what the registry makes of functions."""
