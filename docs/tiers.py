@@ -7,7 +7,8 @@ CREATE_TIER: EndpointDoc = {
     "description": """For admins: a group of members who may use the same.
 
 Give it rate limits at `POST /v1/tiers/{name}/rate-limits`, and members at
-`PATCH /v1/users/{user_id}`.""",
+`PATCH /v1/users/{user_id}`. `task_quotas` say how much of the queue each of
+them may use; what is null or left out is the service's default.""",
     "response_description": "The new tier.",
 }
 
@@ -25,8 +26,12 @@ GET_TIER: EndpointDoc = {
 }
 
 UPDATE_TIER: EndpointDoc = {
-    "summary": "Change what is said of a tier",
-    "description": "For admins. The name stays: it is what members keep.",
+    "summary": "Change a tier",
+    "description": """For admins. The name stays: it is what members keep.
+
+Of `task_quotas`, too, what is left out stays, and null is the default again. A
+change counts for all workers within two seconds; who has more tasks than they
+now may keeps them.""",
 }
 
 DELETE_TIER: EndpointDoc = {

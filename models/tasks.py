@@ -99,6 +99,7 @@ class Task(ExtendedBaseModel):
         process: the name of its process.
         owner_id: who submitted it, or SCHEDULE; None for a stranger, whose
             task everybody may read who knows its id.
+        tier: the tier that they had then.
         slot: of a scheduled task, its process and time; else unique.
         due_at: while it waits, when a worker looks at it next.
         lease_until: while it runs, when its worker is taken for dead.
@@ -108,7 +109,6 @@ class Task(ExtendedBaseModel):
         failures: how often an attempt failed, since it was last submitted.
         losses: how often its worker was lost, since then.
         retries: how many failures are followed by another attempt.
-        running_max: how many tasks its owner may have running.
         size: bytes of its arguments and its result.
         arguments_size: bytes of its arguments.
         result_size: bytes of its result.
@@ -121,6 +121,7 @@ class Task(ExtendedBaseModel):
 
     process: str
     owner_id: str | None
+    tier: str | None = None
     slot: str = Field(default_factory=new_id)
     status: TaskStatus = TaskStatus.QUEUED
     progress: float = 0.0
@@ -137,7 +138,6 @@ class Task(ExtendedBaseModel):
     failures: int = 0
     losses: int = 0
     retries: int = 0
-    running_max: int = 1
     error: TaskError | None = None
     size: int = 0
     arguments_size: int = 0

@@ -1,4 +1,4 @@
-"""Tiers and their rate limits: as stored, as sent, as shown."""
+"""Tiers with their limits and quotas: as stored, as sent, as shown."""
 
 from datetime import datetime
 from typing import Annotated, Self
@@ -6,6 +6,7 @@ from typing import Annotated, Self
 from pydantic import (
     AfterValidator,
     BaseModel,
+    ConfigDict,
     Field,
     StringConstraints,
     WithJsonSchema,
@@ -38,6 +39,7 @@ Description = Annotated[
 LimitedPath = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Limit = Annotated[JsonInt, Field(ge=1, le=1_000_000_000)]
 PeriodSeconds = Annotated[JsonInt, Field(ge=1, le=24 * 3600)]
+Quota = Annotated[JsonInt, Field(ge=1, le=1_000_000_000)]
 
 _PATH = "A route template as in /openapi.json, or `*` for all other paths."
 _LIMIT = "Requests in each period."
@@ -55,18 +57,49 @@ class RateLimit(BaseModel):
     updated_at: UtcTime = Field(default_factory=utc_now)
 
 
+class TierTaskQuotas(BaseModel):
+    """How much of the queue a tier's members may use, each for themselves."""
+
+    queued: Quota | None = Field(
+        None,
+        description="Tasks that wait. Null in any of these: the default.",
+        examples=[100],
+    )
+    running: Quota | None = Field(
+        None, description="Tasks that run at the same time.", examples=[8]
+    )
+    stored: Quota | None = Field(
+        None,
+        description="Tasks that are kept, those that are over included.",
+        examples=[5_000],
+    )
+    stored_mb: Quota | None = Field(
+        None,
+        description="Megabytes that their arguments and results take.",
+        examples=[4_096],
+    )
+
+
+class TierTaskQuotasUpdate(TierTaskQuotas):
+    """A change of task quotas; what is left out stays."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
 class Tier(ExtendedBaseModel):
     """A group of members as stored, with what they may use.
 
     Attributes:
         name: what members keep of it; it never changes.
         limits: in the order in which they were added; paths differ.
+        task_quotas: what differs from the settings.
         revision: changes with every change.
     """
 
     name: str
     description: str = ""
     limits: list[RateLimit] = []
+    task_quotas: TierTaskQuotas = TierTaskQuotas()
     created_at: UtcTime = Field(default_factory=utc_now)
     updated_at: UtcTime = Field(default_factory=utc_now)
     revision: str = Field(default_factory=new_id)
@@ -80,12 +113,14 @@ class TierCreate(RequestModel):
         examples=["gold"],
     )
     description: Description = Field("", examples=["Members who teach."])
+    task_quotas: TierTaskQuotasUpdate = Field(TierTaskQuotasUpdate())
 
 
 class TierUpdate(RequestModel):
     """A change of a tier; what is left out stays."""
 
     description: Description = Field("", examples=["Members who teach."])
+    task_quotas: TierTaskQuotasUpdate = Field(TierTaskQuotasUpdate())
 
 
 class RateLimitCreate(RequestModel):
@@ -131,6 +166,7 @@ class TierRead(BaseModel):
     name: str
     description: str
     rate_limits: list[RateLimitRead]
+    task_quotas: TierTaskQuotas
     created_at: datetime
     updated_at: datetime
 

@@ -1,11 +1,13 @@
 """Chores: all that workers do again and again, beside the requests.
 
 Owns no collection. May call: closings, http_events, image_uses, mailer, mails,
-rate_limits, task_results, task_schedules, task_worker, tasks, tiers. Each chore
-is safe in several workers at once, and does what another one, killed, has left.
+rate_limits, task_quotas, task_results, task_schedules, task_worker, tasks,
+tiers. Each chore is safe in several workers at once, and does what another one,
+killed, has left.
 """
 
 import os
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from config.broker import Broker
@@ -14,6 +16,7 @@ from config.http_events import recent
 from config.mail import Transport
 from config.main import settings
 from config.settings import TaskWorker
+from models.tiers import Tier
 from utils import (
     closings,
     http_events,
@@ -21,6 +24,7 @@ from utils import (
     mailer,
     mails,
     rate_limits,
+    task_quotas,
     task_results,
     task_schedules,
     task_worker,
@@ -32,7 +36,7 @@ _MAIL_SECONDS = 2.0
 _REMINDERS_SECONDS = 5 * 60.0
 _CLOSINGS_SECONDS = 60.0
 _SWEEP_SECONDS = 60 * 60.0
-_LIMITS_SECONDS = 1.0
+_TIERS_SECONDS = 1.0
 _EVENTS_SECONDS = 2.0
 # A worker that takes up its work again after a fault.
 _PAUSE_SECONDS = 1.0
@@ -53,7 +57,7 @@ def declared_chores(
         broker: what carries tasks.
     """
     if settings.task_worker is TaskWorker.INLINE:
-        tasks_too = task_chores(broker, slots=settings.task_slots or 1)
+        tasks_too = _running(broker, slots=settings.task_slots or 1)
     else:
         tasks_too = _sending(broker)
     return (
@@ -84,12 +88,7 @@ def declared_chores(
             image_uses.sweep_images,
             every_seconds=_SWEEP_SECONDS,
         ),
-        Chore(
-            "reading rate limits",
-            limiter.refresh,
-            every_seconds=_LIMITS_SECONDS,
-            wake=tiers.changed,
-        ),
+        _reading_tiers(limiter.apply, task_quotas.apply),
         Chore(
             "storing HTTP events",
             http_events.store_in_a_moment,
@@ -102,7 +101,7 @@ def declared_chores(
 def task_chores(
     broker: Broker, *, slots: int | None = None
 ) -> tuple[Chore, ...]:
-    """The chores of a process that runs tasks.
+    """The chores of a process that only runs tasks.
 
     Args:
         broker: what carries them.
@@ -110,6 +109,13 @@ def task_chores(
             for each processor.
     """
     slots = slots or settings.task_slots or os.cpu_count() or 1
+    return (
+        _reading_tiers(task_quotas.apply),
+        *_running(broker, slots=slots),
+    )
+
+
+def _running(broker: Broker, *, slots: int) -> tuple[Chore, ...]:
     worker = task_worker.Worker(broker, slots=slots)
     return (
         Chore("running tasks", worker.work, every_seconds=_PAUSE_SECONDS),
@@ -129,6 +135,15 @@ def task_chores(
             every_seconds=_EXPIRY_SECONDS,
         ),
         *_sending(broker),
+    )
+
+
+def _reading_tiers(*apply: Callable[[Sequence[Tier]], None]) -> Chore:
+    return Chore(
+        "reading tiers",
+        partial(tiers.hand_out, *apply),
+        every_seconds=_TIERS_SECONDS,
+        wake=tiers.changed,
     )
 
 

@@ -1,8 +1,8 @@
 """Rate limits: which limit a request counts for, and whether it is admitted.
 
-Owns no collection. May call: rate_windows, tiers. Each worker holds all
-tiers' limits in memory: a change is seen at once by the worker that makes it,
-and by the others when they read again, each second.
+Owns no collection. May call: rate_windows. Each worker holds all tiers' limits
+in memory: a change is seen at once by the worker that makes it, and by the
+others when they are handed the tiers again, each second.
 """
 
 import math
@@ -15,7 +15,6 @@ from hashlib import blake2b
 from ipaddress import AddressValueError, IPv6Address
 from typing import Final, NamedTuple
 
-from config import db
 from config.redis_windows import RedisWindows
 from config.setting_values import Rate
 from config.settings import OnStoreLoss, Settings
@@ -25,7 +24,7 @@ from config.token_pool import KEY_BYTES
 from models.exceptions import RateLimitedError, RateLimitUnavailableError
 from models.logins import Actor
 from models.tiers import ALL_OTHERS, Tier
-from utils import rate_windows, tiers
+from utils import rate_windows
 
 # One who has an IPv6 address has all of its network.
 _NETWORK_BYTES: Final = 8
@@ -153,14 +152,8 @@ class RateLimiter:
         """Ends what is in flight."""
         await self._leases.aclose()
 
-    async def refresh(self) -> None:
-        """Reads all tiers' limits."""
-        try:
-            found = await tiers.list_all()
-        except db.UNAVAILABLE_ERRORS:
-            # What was read last stays in force; that the database is away,
-            # others say.
-            return
+    def apply(self, found: Sequence[Tier]) -> None:
+        """Puts the limits of all tiers in force."""
         self._tiers = {tier.name: self._limits_of(tier) for tier in found}
 
     def _limit_of(self, tier: str | None, path: str) -> Limit:

@@ -1,4 +1,4 @@
-"""Tiers: groups of members, and the rate limits of each.
+"""Tiers: groups of members, with the limits and quotas of each.
 
 Owns: `tiers`. Indexes: see INDEXES. May call: audit, etags, paging. A tier's
 limits lie in its document, so that each change of them is one write.
@@ -6,7 +6,7 @@ limits lie in its document, so that each change of them is one write.
 
 import asyncio
 import difflib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 from config import db, transactions
@@ -29,6 +29,7 @@ from models.tiers import (
     Tier,
     TierCreate,
     TierRead,
+    TierTaskQuotas,
     TierUpdate,
 )
 from utils import audit, etags, paging
@@ -41,7 +42,7 @@ INDEXES: Final = [
     db.IndexModel([("created_at", db.ASCENDING), ("_id", db.ASCENDING)]),
 ]
 
-# Set when this process has changed a tier, for whoever applies its limits.
+# Set when this process has changed a tier, for whoever applies what it says.
 changed: Final = asyncio.Event()
 
 
@@ -81,13 +82,25 @@ async def list_all() -> list[Tier]:
     ]
 
 
+async def hand_out(*apply: Callable[[Sequence[Tier]], None]) -> None:
+    """Reads all tiers, once, for all who keep in memory what they say."""
+    try:
+        found = await list_all()
+    except db.UNAVAILABLE_ERRORS:
+        # What was read last stays in force; that the database is away, others
+        # say.
+        return
+    for each in apply:
+        each(found)
+
+
 async def create_tier(new: TierCreate, *, actor_id: str | None) -> Tier:
-    """Creates a tier without limits of its own.
+    """Creates a tier without rate limits of its own.
 
     Raises:
         TierExistsError: there is one with this name.
     """
-    tier = Tier(name=new.name, description=new.description)
+    tier = Tier(**new.model_dump())
 
     async def work() -> None:
         try:
@@ -100,6 +113,7 @@ async def create_tier(new: TierCreate, *, actor_id: str | None) -> Tier:
             target_id=tier.id,
             tier=tier.name,
         )
+        transactions.afterwards(changed.set)
 
     await transactions.run(work, turn=new.name)
     return tier
@@ -108,7 +122,7 @@ async def create_tier(new: TierCreate, *, actor_id: str | None) -> Tier:
 async def update_tier(
     name: str, change: TierUpdate, *, actor: Actor, if_match: Collection[str]
 ) -> Tier:
-    """Changes what is said of a tier.
+    """Changes what is said of a tier, and its quotas.
 
     Raises:
         TierNotFoundError: there is none.
@@ -117,10 +131,14 @@ async def update_tier(
 
     def updated(tier: Tier) -> tuple[Tier, dict[str, str]]:
         etags.require(TierRead.of(tier), if_match)
-        fields = change.model_dump(exclude_unset=True)
-        facts = {field: f"{getattr(tier, field)} → {fields[field]}"
-                 for field in fields}  # fmt: skip
-        return tier.model_copy(update=fields), facts
+        new = tier.model_copy(update=change.model_dump(exclude_unset=True))
+        new.task_quotas = _merged(tier.task_quotas, change)
+        old_facts, new_facts = _said_of(tier), _said_of(new)
+        return new, {
+            field: f"{old_facts[field]} → {said}"
+            for field, said in new_facts.items()
+            if said != old_facts[field]
+        }
 
     return await _change(
         name, updated, action=AuditAction.TIER_CHANGED, actor=actor
@@ -320,6 +338,23 @@ def _with_limits(tier: Tier, limits: list[RateLimit]) -> Tier:
         if paths.count(path) > 1:
             raise RateLimitExistsError(tier.name, path)
     return tier.model_copy(update={"limits": limits})
+
+
+def _merged(quotas: TierTaskQuotas, change: TierUpdate) -> TierTaskQuotas:
+    given = change.task_quotas.model_dump(exclude_unset=True)
+    return quotas.model_copy(update=given)
+
+
+def _said_of(tier: Tier) -> dict[str, object]:
+    """What an update can change, by the names of the audit's facts."""
+    quotas = tier.task_quotas.model_dump()
+    return {
+        "description": tier.description,
+        **{
+            f"task_quotas.{name}": "default" if number is None else number
+            for name, number in quotas.items()
+        },
+    }
 
 
 def _limit_of(tier: Tier, limit_id: str) -> RateLimit:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Iterator, Sequence
 from io import BytesIO
 from typing import Any
 
@@ -13,8 +14,9 @@ from PIL import Image as Pillow
 from config.main import settings
 from models.tasks import TaskStatus
 from tests import factories
+from tests.commands import counted
 from tests.problems import assert_problem
-from utils import task_quotas, task_results, tasks
+from utils import task_quotas, task_results, tasks, tiers
 
 BASE = "/v1/tasks"
 
@@ -303,47 +305,173 @@ class TestChanges:
         assert_problem(response, 404, "task-not-found")
 
 
-class TestQuota:
-    async def test_waiting(
-        self, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """Of those who submit at the same moment, none gets more."""
-        quota = task_quotas.quota_of(None)
-        few = type(quota)(3, 1, quota.stored, quota.stored_bytes)
-        monkeypatch.setattr(task_quotas, "quota_of", lambda actor: few)
-        caller = await factories.member()
-        answers = await asyncio.gather(
-            *(
-                client.post(
-                    "/v1/processes/np-array", json={"array": [1]}, auth=caller
-                )
-                for _ in range(8)
-            )
-        )
-        taken = [each for each in answers if each.status_code == 202]
-        assert len(taken) <= 3
-        refused = [each for each in answers if each.status_code != 202]
-        for each in refused:
-            assert_problem(each, 429, "too-many-tasks")
-            assert int(each.headers["Retry-After"]) > 0
-        assert len(await tasks.list_due()) == len(taken)
+@pytest.fixture(name="forget_quotas")
+def _forget_quotas() -> Iterator[None]:
+    """What a test's tiers say is not in force in the next one."""
+    yield
+    task_quotas.apply([])
 
-    async def test_stored(
-        self, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        quota = task_quotas.quota_of(None)
-        few = type(quota)(quota.queued, 1, 2, quota.stored_bytes)
-        monkeypatch.setattr(task_quotas, "quota_of", lambda actor: few)
-        caller = await factories.member()
-        codes = [
-            (
-                await client.post(
-                    "/v1/processes/np-array", json={"array": [1]}, auth=caller
-                )
-            ).status_code
-            for _ in range(3)
+
+@pytest.mark.usefixtures("forget_quotas")
+class TestQuota:
+    """What a tier says; what the settings say for all others."""
+
+    async def test_waiting(self, client: httpx.AsyncClient) -> None:
+        caller = await _member_of_tier(client, queued=2)
+        assert await _codes(client, caller, times=3) == [202, 202, 429]
+        response = await _submit(client, caller)
+        problem = assert_problem(response, 429, "too-many-tasks")
+        assert (problem["quota"], problem["limit"]) == ("waiting tasks", 2)
+        assert int(response.headers["Retry-After"]) > 0
+        other = await factories.member()
+        assert await _codes(client, other, times=4) == [202] * 4
+
+    async def test_race(self, client: httpx.AsyncClient) -> None:
+        """Of those who submit at the same moment, none gets more.
+
+        Whoever is told that it was taken finds it, and nobody else's is there.
+        """
+        caller = await _member_of_tier(client, queued=3)
+        answers = await asyncio.gather(
+            *(_submit(client, caller) for _ in range(8))
+        )
+        taken = {each.json()["id"] for each in answers if each.is_success}
+        for each in answers:
+            if not each.is_success:
+                assert_problem(each, 429, "too-many-tasks")
+        listed = await client.get(BASE, auth=caller)
+        assert {each["id"] for each in listed.json()["items"]} == taken
+        assert len(taken) <= 3
+
+    async def test_running(self, client: httpx.AsyncClient) -> None:
+        """One too many waits on, and is begun when there is room."""
+        caller = await _member_of_tier(client, running=1)
+        first, second = [
+            (await _submit(client, caller)).json()["id"] for _ in range(2)
         ]
-        assert codes == [202, 202, 429]
+        await factories.run_task(first, TaskStatus.RUNNING)
+        known = {"np_array"}
+        assert await tasks.claim(second, worker="w", known=known) is None
+        waits = await client.get(f"{BASE}/{second}", auth=caller)
+        assert (waits.json()["status"], waits.json()["attempts"]) == (
+            "queued",
+            0,
+        )
+        # A tier that changes counts for what was submitted before.
+        await _change_quotas(client, running=2)
+        claimed = await tasks.claim(second, worker="w", known=known)
+        assert claimed is not None
+
+    async def test_stored(self, client: httpx.AsyncClient) -> None:
+        caller = await _member_of_tier(client, stored=2)
+        assert await _codes(client, caller, times=3) == [202, 202, 429]
+        problem = assert_problem(
+            await _submit(client, caller), 429, "too-many-tasks"
+        )
+        assert (problem["quota"], problem["limit"]) == ("tasks", 2)
+
+    async def test_stored_bytes(self, client: httpx.AsyncClient) -> None:
+        caller = await _member_of_tier(client, stored_mb=1)
+        numbers = list(range(100_000, 180_000))
+        assert await _codes(client, caller, numbers, times=2) == [202, 429]
+        problem = assert_problem(
+            await _submit(client, caller, numbers), 429, "too-many-tasks"
+        )
+        assert problem["limit"] == 1024 * 1024
+
+    @pytest.mark.parametrize(
+        "setting, quota",
+        [
+            ("task_queued_max", "waiting tasks"),
+            ("task_stored_max", "tasks"),
+        ],
+    )
+    async def test_default(
+        self,
+        client: httpx.AsyncClient,
+        monkeypatch: pytest.MonkeyPatch,
+        setting: str,
+        quota: str,
+    ) -> None:
+        """Who has no tier, or one that says nothing, has the settings'."""
+        few = settings.model_copy(update={setting: 1})
+        monkeypatch.setattr(task_quotas, "settings", few)
+        nobodys = await factories.member()
+        for caller in (nobodys, await _member_of_tier(client)):
+            assert await _codes(client, caller, times=1) == [202]
+            problem = assert_problem(
+                await _submit(client, caller), 429, "too-many-tasks"
+            )
+            assert (problem["quota"], problem["limit"]) == (quota, 1)
+
+    async def test_retry(self, client: httpx.AsyncClient) -> None:
+        caller = await _member_of_tier(client, queued=1)
+        failed = await factories.task(caller.actor, TaskStatus.FAILED)
+        assert await _codes(client, caller, times=1) == [202]
+        response = await client.post(f"{BASE}/{failed.id}/retry", auth=caller)
+        problem = assert_problem(response, 429, "too-many-tasks")
+        assert (problem["quota"], problem["limit"]) == ("waiting tasks", 1)
+
+    async def test_costs(self, client: httpx.AsyncClient) -> None:
+        """A tier costs a submission no look at the database."""
+        costs = []
+        for caller in (
+            await factories.member(),
+            await _member_of_tier(client, queued=9),
+        ):
+            with counted() as commands:
+                await _submit(client, caller)
+            costs.append(list(commands))
+        assert costs[0] == costs[1]
+
+
+async def _member_of_tier(
+    client: httpx.AsyncClient, **quotas: int
+) -> factories.Member:
+    """A member of a tier whose quotas are in force."""
+    caller, admin = await factories.member(), await factories.admin()
+    body = {"name": "gold", "task_quotas": quotas}
+    made = await client.post("/v1/tiers", json=body, auth=admin)
+    assert made.status_code == 201, made.text
+    await client.patch(
+        f"/v1/users/{caller.user.id}", json={"tier": "gold"}, auth=admin
+    )
+    await tiers.hand_out(task_quotas.apply)
+    return caller
+
+
+async def _change_quotas(client: httpx.AsyncClient, **quotas: int) -> None:
+    changed = await client.patch(
+        "/v1/tiers/gold",
+        json={"task_quotas": quotas},
+        auth=await factories.admin(),
+    )
+    assert changed.status_code == 200, changed.text
+    await tiers.hand_out(task_quotas.apply)
+
+
+async def _submit(
+    client: httpx.AsyncClient,
+    caller: factories.Member,
+    array: Sequence[int] = (1,),
+) -> httpx.Response:
+    return await client.post(
+        "/v1/processes/np-array", json={"array": array}, auth=caller
+    )
+
+
+async def _codes(
+    client: httpx.AsyncClient,
+    caller: factories.Member,
+    array: Sequence[int] = (1,),
+    *,
+    times: int,
+) -> list[int]:
+    """What is answered to submissions one after the other."""
+    return [
+        (await _submit(client, caller, array)).status_code
+        for _ in range(times)
+    ]
 
 
 class TestShortForm:

@@ -124,6 +124,50 @@ class TestUpdate:
         assert entry["action"] == "tier.changed"
         assert entry["facts"] == {"description": " → Teachers"}
 
+    async def test_task_quotas(self, client: Client) -> None:
+        """What is left out stays, null is the default again."""
+        tier, admin = await factories.tier(), await factories.admin()
+        said = []
+        for change in (
+            {"queued": 7, "stored_mb": 9},
+            {"running": 2, "queued": None},
+        ):
+            response = await client.patch(
+                "/v1/tiers/gold", json={"task_quotas": change}, auth=admin
+            )
+            said.append(response.json()["task_quotas"])
+        nothing = dict.fromkeys(("queued", "running", "stored", "stored_mb"))
+        assert said == [
+            nothing | {"queued": 7, "stored_mb": 9},
+            nothing | {"running": 2, "stored_mb": 9},
+        ]
+        facts = [each["facts"] for each in await _entries(client, tier.id)][:2]
+        assert facts == [
+            {
+                "task_quotas.queued": "7 → default",
+                "task_quotas.running": "default → 2",
+            },
+            {
+                "task_quotas.queued": "default → 7",
+                "task_quotas.stored_mb": "default → 9",
+            },
+        ]
+
+    @pytest.mark.parametrize(
+        "quotas",
+        [{"queued": 0}, {"running": "1"}, {"stored": 1.5}, {"tasks": 1}, None],
+    )
+    async def test_bad_task_quotas(
+        self, client: Client, quotas: object
+    ) -> None:
+        await factories.tier()
+        response = await client.patch(
+            "/v1/tiers/gold",
+            json={"task_quotas": quotas},
+            auth=await factories.admin(),
+        )
+        assert_problem(response, 422, "invalid-request")
+
     async def test_name_stays(self, client: Client) -> None:
         await factories.tier()
         admin = await factories.admin()

@@ -158,7 +158,7 @@ class TestRules:
     async def test_the_tiers_own_for_all(self, make: Make) -> None:
         await factories.tier("gold", {"*": 7})
         limiter = make()
-        await limiter.refresh()
+        await tiers.hand_out(limiter.apply)
         gold = _actor("gold")
         assert await _admitted(limiter, gold) == 7
         assert await _admitted(limiter, gold, path="/v1/users") == 0
@@ -167,7 +167,7 @@ class TestRules:
     async def test_a_path_counts_alone(self, make: Make) -> None:
         await factories.tier("gold", {"*": 7, "/v1/events/{event_id}": 2})
         limiter = make()
-        await limiter.refresh()
+        await tiers.hand_out(limiter.apply)
         gold = _actor("gold")
         for event_id, admitted in (("x", 1), ("y", 1), ("z", 0)):
             path = f"/v1/events/{event_id}"
@@ -179,7 +179,7 @@ class TestRules:
     async def test_others_have_the_default(self, make: Make) -> None:
         await factories.tier("gold", {"/v1/users": 2})
         limiter = make()
-        await limiter.refresh()
+        await tiers.hand_out(limiter.apply)
         gold = _actor("gold")
         assert await _admitted(limiter, gold, path="/v1/users") == 2
         assert await _admitted(limiter, gold) == 5
@@ -188,7 +188,7 @@ class TestRules:
         """/v1/events/queue fits /v1/events/{event_id}, but is another one."""
         await factories.tier("gold", {"/v1/events/{event_id}": 2})
         limiter = make()
-        await limiter.refresh()
+        await tiers.hand_out(limiter.apply)
         gold = _actor("gold")
         assert await _admitted(limiter, gold, path="/v1/events/queue") == 5
         assert await _admitted(limiter, gold, path="/v1/events/x") == 2
@@ -200,9 +200,9 @@ class TestRules:
     async def test_a_deleted_tier(self, make: Make) -> None:
         await factories.tier("gold", {"*": 7})
         limiter = make()
-        await limiter.refresh()
+        await tiers.hand_out(limiter.apply)
         await tier_members.delete_tier("gold", actor=factories.actor())
-        await limiter.refresh()
+        await tiers.hand_out(limiter.apply)
         assert await _admitted(limiter, _actor("gold")) == 5
 
     async def test_the_database_is_away(
@@ -215,15 +215,15 @@ class TestRules:
 
         await factories.tier("gold", {"*": 7})
         limiter = make()
-        await limiter.refresh()
+        await tiers.hand_out(limiter.apply)
         monkeypatch.setattr(tiers, "list_all", fail)
-        await limiter.refresh()
+        await tiers.hand_out(limiter.apply)
         assert await _admitted(limiter, _actor("gold")) == 7
 
     async def test_a_path_that_is_gone(self, make: Make) -> None:
         await factories.tier("gold", {"/v1/lost": 1, "*": 7})
         limiter = make()
-        await limiter.refresh()
+        await tiers.hand_out(limiter.apply)
         assert await _admitted(limiter, _actor("gold"), path="/v1/lost") == 7
 
     async def test_can_be_of_these_paths(self, make: Make) -> None:
@@ -247,7 +247,7 @@ class TestSaid:
     async def test_names(self, make: Make) -> None:
         await factories.tier("gold", {"*": 7, "/v1/events/{event_id}": 2})
         limiter = make()
-        await limiter.refresh()
+        await tiers.hand_out(limiter.apply)
         said = []
         for caller, path in (
             (None, "/v1/events"),
