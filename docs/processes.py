@@ -4,8 +4,8 @@ from docs import EndpointDoc
 
 LIST_PROCESSES: EndpointDoc = {
     "summary": "List the processes",
-    "description": """What tasks can run, each with the JSON Schemas of its
-arguments and of its result. `POST` submits one; see each of them below.""",
+    "description": """What tasks can run, by path, each with the JSON Schemas of
+its arguments and of its result. `POST` submits one; see each of them below.""",
 }
 
 GET_PROCESS: EndpointDoc = {

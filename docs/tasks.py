@@ -26,7 +26,9 @@ GET_TASK_RESULT: EndpointDoc = {
     "description": """What the process returned, in the form that `Accept`
 likes best:
 
-- `application/json`, arrays as nested lists;
+- `application/json`, arrays as nested lists; NaN and infinities, which JSON
+  lacks, are the texts `"NaN"`, `"Infinity"`, `"-Infinity"`, in arrays and
+  elsewhere;
 - `application/x-npy`, where there is exactly one array, or one that is meant:
   `numpy.load` reads it, `dtype` and shape are kept;
 - `image/png`, a plot of it, where the process has one.
@@ -53,7 +55,8 @@ CANCEL_TASK: EndpointDoc = {
     "summary": "Cancel a task",
     "description": """A task that waits is cancelled at once. One that runs is
 stopped by its worker, within two seconds: follow it to see when. If it ends
-before it is stopped, it has ended. One that is over can't be cancelled: 409.""",
+before it is stopped, it has ended. One that is over can't be cancelled:
+409.""",
     "response_description": "The task.",
 }
 
@@ -67,5 +70,6 @@ the same arguments, and as many attempts as a new one. Any other state: 409.""",
 DELETE_TASK: EndpointDoc = {
     "summary": "Delete a task",
     "description": """Forgets a task that is over, with its arguments and its
-result, before it expires. One that waits or runs: cancel it first, else 409.""",
+result, before it expires. One that waits or runs: cancel it first, else
+409.""",
 }

@@ -41,6 +41,8 @@ _NOT_FINITE: Final = {
     "Infinity": np.inf,
     "-Infinity": -np.inf,
 }
+# Their names, by what Python calls them.
+NAMES: Final = {str(number): name for name, number in _NOT_FINITE.items()}
 
 
 def _from_numbers(value: object) -> np.ndarray:

@@ -35,6 +35,9 @@ from pydantic_core import PydanticUndefined
 
 _TYPE_SAFE: Final = "osbot_utils.type_safe.Type_Safe"
 
+# Bytes need not be a text: JSON has them as base64.
+BYTES: Final = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
+
 # Where a class keeps its fields, once they were asked for.
 _MEMBERS: Final = "__muster_members__"
 
@@ -268,7 +271,9 @@ def _make_model(like: type, members: Mapping[str, Member]) -> type:
         warnings.simplefilter("ignore", UserWarning)
         made: type = create_model(
             like.__name__,
-            __config__=ConfigDict(extra="forbid", protected_namespaces=()),
+            __config__=ConfigDict(
+                **BYTES, extra="forbid", protected_namespaces=()
+            ),
             __doc__=_doc_of(like),
             __module__=like.__module__,
             **fields,

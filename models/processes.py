@@ -56,10 +56,3 @@ class ProcessRead(BaseModel):
     schedule: str | None = Field(
         description="When it runs by itself: five fields of cron, in UTC."
     )
-
-
-class ProcessList(BaseModel):
-    """All processes; there are not so many that they need pages."""
-
-    items: list[ProcessRead]
-    next_cursor: None = Field(None, description="Always null.")

@@ -9,18 +9,19 @@ from collections.abc import Awaitable, Callable
 from functools import cache
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Path, Request, Response, status
+from fastapi import APIRouter, Path, Query, Request, Response, status
 from pydantic import TypeAdapter
 from pydantic.json_schema import JsonSchemaMode
 
 from docs import processes as docs
+from models.base import Page, PageQuery
 from models.exceptions import ProcessNotFoundError, TooManyTasksError
-from models.processes import ProcessList, ProcessRead
+from models.processes import ProcessRead
 from models.tasks import TaskRead
 from routes.array_forms import JSON, MULTIPART, payload_of
 from routes.dependencies import CurrentUser
 from routes.problems import COMMON, WITH_BODY, member_problems, problems
-from utils import process_registry, submissions
+from utils import paging, process_registry, submissions
 from utils.process_registry import Process
 
 PREFIX: Final = "/v1/processes"
@@ -33,8 +34,19 @@ _MODEL: Final = _SCHEMAS + "{model}"
 
 
 @router.get("", **docs.LIST_PROCESSES)
-async def list_processes() -> ProcessList:
-    return _listed()
+async def list_processes(
+    query: Annotated[PageQuery, Query()],
+) -> Page[ProcessRead]:
+    asked = paging.fingerprint(query)
+    listed = _listed()
+    if query.cursor is not None:
+        cursor = paging.decode(paging.Cursor, query.cursor, query=asked)
+        listed = [each for each in listed if each.path > cursor.last_id]
+    items = listed[: query.limit]
+    if len(items) == len(listed):
+        return Page(items=items, next_cursor=None)
+    cursor = paging.Cursor(query=asked, last_id=items[-1].path)
+    return Page(items=items, next_cursor=paging.encode(cursor))
 
 
 @router.get(
@@ -102,13 +114,11 @@ def _schemas(
 
 
 @cache
-def _listed() -> ProcessList:
-    return ProcessList(
-        items=[
-            process_registry.read_process(process)
-            for process in process_registry.list_processes()
-        ]
-    )
+def _listed() -> list[ProcessRead]:
+    return [
+        process_registry.read_process(process)
+        for process in process_registry.list_processes()
+    ]
 
 
 def _body(

@@ -4,7 +4,7 @@ Owns no collection. May call: nobody.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -19,6 +19,19 @@ _PLAIN: Final[Mapping[str, object]] = {
     "boolean": True,
     "null": None,
     "object": {},
+}
+# What a text is where its format is said.
+_FORMATS: Final[Mapping[str, str]] = {
+    "date-time": "2026-01-31T12:00:00Z",
+    "date": "2026-01-31",
+    "time": "12:00:00Z",
+    "duration": "PT1H30M",
+    "uuid": "7f9a3c52-6d0e-4b1f-9c58-2a4e6b8d0f13",
+    "email": "ada@example.org",
+    "uri": "https://example.org/",
+    "base64url": "bXVzdGVy",
+    "ipv4": "192.0.2.1",
+    "ipv6": "2001:db8::1",
 }
 _ARRAY: Final = [0.5, 2.0, 4.25, 8.0, 4.25, 2.0, 0.5, 0.0]
 
@@ -36,6 +49,10 @@ class Docstring:
     summary: str
     description: str
     arguments: Mapping[str, str]
+
+
+class _Endless(Exception):
+    """A type holds itself: an example of it must leave it out."""
 
 
 def read_docstring(text: str) -> Docstring:
@@ -58,8 +75,11 @@ def read_docstring(text: str) -> Docstring:
 
 
 def example_of(schema: Mapping[str, Any]) -> Any:
-    """A value that fits a JSON Schema of pydantic's."""
-    return _example(schema, schema.get("$defs", {}))
+    """A value that fits a JSON Schema of pydantic's; None where none does."""
+    try:
+        return _example(schema, schema.get("$defs", {}))
+    except _Endless:
+        return None
 
 
 def _example(schema: Any, defs: Mapping[str, Any]) -> Any:
@@ -73,11 +93,24 @@ def _example(schema: Any, defs: Mapping[str, Any]) -> Any:
         name = schema["$ref"].rpartition("/")[2]
         if name in ("Array", "Numbers"):
             return list(_ARRAY)
-        return _example(defs[name], defs)
+        if name not in defs:
+            raise _Endless
+        # Within itself, it is not known.
+        others = {other: defs[other] for other in defs if other != name}
+        return _example(defs[name], others)
     for options in ("anyOf", "oneOf", "allOf"):
         if options in schema:
-            return _example(schema[options][0], defs)
+            return _of_options(schema[options], defs)
     return _of_type(schema, defs)
+
+
+def _of_options(options: Sequence[Any], defs: Mapping[str, Any]) -> Any:
+    for option in options:
+        try:
+            return _example(option, defs)
+        except _Endless:
+            continue
+    raise _Endless
 
 
 def _of_type(schema: Any, defs: Mapping[str, Any]) -> Any:
@@ -85,8 +118,7 @@ def _of_type(schema: Any, defs: Mapping[str, Any]) -> Any:
     if kind == "array" and "prefixItems" in schema:
         return [_example(item, defs) for item in schema["prefixItems"]]
     if kind == "array":
-        count = schema.get("minItems", 1)
-        return [_example(schema.get("items", {}), defs)] * count
+        return _list(schema, defs)
     if kind == "object" and "properties" in schema:
         required = schema.get("required", [])
         return {
@@ -94,7 +126,43 @@ def _of_type(schema: Any, defs: Mapping[str, Any]) -> Any:
             for name, member in schema["properties"].items()
             if name in required or "default" in member
         }
-    return schema.get("minimum", _PLAIN.get(kind))
+    if kind == "string":
+        text = _FORMATS.get(schema.get("format", ""), str(_PLAIN[kind]))
+        return text.ljust(schema.get("minLength", 0), "x")[
+            : schema.get("maxLength")
+        ]
+    if kind in ("integer", "number"):
+        return _number(schema, kind)
+    return _PLAIN.get(kind)
+
+
+def _list(schema: Any, defs: Mapping[str, Any]) -> list[Any]:
+    least = schema.get("minItems", 0)
+    try:
+        item = _example(schema.get("items", {}), defs)
+    except _Endless:
+        if least:
+            raise
+        return []
+    return [item] * max(least, min(1, schema.get("maxItems", 1)))
+
+
+def _number(schema: Any, kind: str) -> Any:
+    """A number within its bounds, the lowest where there is one."""
+    step = schema.get("multipleOf", 1)
+    if "minimum" in schema:
+        return schema["minimum"]
+    if "exclusiveMinimum" in schema:
+        low = schema["exclusiveMinimum"]
+        high = schema.get("maximum", schema.get("exclusiveMaximum"))
+        if kind == "number" and high is not None:
+            return (low + high) / 2
+        return low + step
+    if "maximum" in schema:
+        return schema["maximum"]
+    if "exclusiveMaximum" in schema:
+        return schema["exclusiveMaximum"] - step
+    return schema.get("multipleOf", _PLAIN[kind])
 
 
 def _entries(section: str) -> dict[str, str]:

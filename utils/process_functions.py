@@ -5,6 +5,7 @@ Owns no collection. May call: process_docs, process_options.
 
 import inspect
 import json
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from pydantic import (
     create_model,
 )
 
-from models.arrays import ArrayContext, TaskArray, Wanted
+from models.arrays import NAMES, ArrayContext, TaskArray, Wanted
 from models.conversions import (
     ConversionError,
     native,
@@ -30,6 +31,7 @@ from models.conversions import (
     portable_type,
 )
 from models.exceptions import InvalidRequestError
+from models.kinds import BYTES, kind_of
 from models.payloads import Payload
 from models.processes import JsonSchema, ProcessOptions
 from utils import process_docs, process_options
@@ -39,6 +41,9 @@ _MOST_FAULTS: Final = 20
 _PATH: Final = re.compile(
     r"([a-z0-9-]+|{[a-z][a-z0-9_]*})(/([a-z0-9-]+|{[a-z][a-z0-9_]*}))*"
 )
+
+# What JSON lacks, in a text that may have it all the same.
+_NOT_FINITE: Final = re.compile(rb"NaN|Infinity")
 
 Found = Mapping[Wanted, np.ndarray]
 
@@ -180,10 +185,16 @@ class Process:  # pylint: disable=too-many-instance-attributes
         return self.dump_result(self.call(self.load_arguments(payload)))
 
     def result_json(self, payload: Payload) -> bytes:
-        """A kept result, as clients read it: arrays are nested lists."""
+        """A kept result, as clients read it: arrays are nested lists.
+
+        A number that JSON lacks is a text, as it is in arrays.
+        """
         context = ArrayContext(list(payload.arrays))
         value = self.result.validate_json(payload.text, context=context)
-        return self.result.dump_json(value, by_alias=True)
+        if not _NOT_FINITE.search(payload.text):
+            return self.result.dump_json(value, by_alias=True)
+        said = self.result.dump_python(value, mode="json", by_alias=True)
+        return json.dumps(_named(said), separators=(",", ":")).encode()
 
     def load_result(self, payload: Payload) -> Any:
         """A kept result, as the function returned it."""
@@ -195,8 +206,9 @@ class Process:  # pylint: disable=too-many-instance-attributes
         """A body that is accepted."""
         if self.options.example is not None:
             return self.options.example
-        made: JsonSchema = process_docs.example_of(self.body.model_json_schema())
-        return made
+        schema = self.body.model_json_schema()
+        made: JsonSchema | None = process_docs.example_of(schema)
+        return made or {}
 
     @cached_property
     def array_arguments(self) -> frozenset[str]:
@@ -237,10 +249,8 @@ def process_of(function: Callable[..., Any]) -> Process:
             f"{title}Parameters",
             {k: v for k, v in fields.items() if k not in in_path},
         )
-        result = TypeAdapter(portable_type(hints["return"]))
-        adapters = {
-            name: TypeAdapter(portable_type(hints[name])) for name in in_path
-        }
+        result = _adapter(hints["return"])
+        adapters = {name: _adapter(hints[name]) for name in in_path}
     except (PydanticSchemaGenerationError, ConversionError) as error:
         raise ProcessDefinitionError(function, str(error)) from None
     return Process(
@@ -334,9 +344,16 @@ def _fields(
 
 def _model(title: str, fields: Mapping[str, Any]) -> type[BaseModel]:
     made: type[BaseModel] = create_model(
-        title, __config__=ConfigDict(extra="forbid"), **fields
+        title, __config__=ConfigDict(**BYTES, extra="forbid"), **fields
     )
     return made
+
+
+def _adapter(hint: Any) -> TypeAdapter[Any]:
+    portable_hint = portable_type(hint)
+    # A model has a configuration of its own.
+    is_model = kind_of(portable_hint) is not None
+    return TypeAdapter(portable_hint, config=None if is_model else BYTES)
 
 
 def _validated(
@@ -369,6 +386,18 @@ def _refused(
             for fault in faults[:_MOST_FAULTS]
         ]
     )
+
+
+def _named(value: Any) -> Any:
+    """JSON in which numbers that are none are texts."""
+    match value:
+        case float() if not math.isfinite(value):
+            return NAMES[str(value)]
+        case dict():
+            return {name: _named(member) for name, member in value.items()}
+        case list():
+            return [_named(item) for item in value]
+    return value
 
 
 def _dumped(adapter: TypeAdapter[Any], value: object) -> Payload:

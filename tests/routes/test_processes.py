@@ -73,6 +73,27 @@ class TestReading:
         assert "array" in shown["parameters"]["required"]
         assert shown["result"]["type"] == "object"
 
+    async def test_pages(self, client: Client) -> None:
+        paths: list[str] = []
+        query: dict[str, Any] = {"limit": 3}
+        while True:
+            page = (await client.get(BASE, params=query)).json()
+            paths += [item["path"] for item in page["items"]]
+            if page["next_cursor"] is None:
+                break
+            assert len(page["items"]) == 3
+            query["cursor"] = page["next_cursor"]
+        assert paths == sorted(set(paths)) and "np-array" in paths
+
+    @pytest.mark.parametrize(
+        "query", [{"cursor": "x"}, {"limit": 0}, {"limit": 101}, {"page": 2}]
+    )
+    async def test_wrong_pages(
+        self, client: Client, query: dict[str, Any]
+    ) -> None:
+        response = await client.get(BASE, params=query)
+        assert_problem(response, 422, "invalid-request")
+
     async def test_one(self, client: Client) -> None:
         shown = (await client.get(NP_ARRAY)).json()
         assert shown in (await client.get(BASE)).json()["items"]

@@ -4,12 +4,15 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import date, datetime
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Annotated, Any
+from uuid import UUID
 
 import numpy as np
 import pytest
+from pydantic import BaseModel, Field
 
 from models.arrays import NDArray
 from models.exceptions import InvalidRequestError
@@ -100,7 +103,15 @@ class TestKinds:
         arguments = PACK.load_arguments(payload({**BODY, "values": []}))
         kept = PACK.dump_result(PACK.call(arguments))
         assert b'"mean": NaN' in kept.text
-        assert json.loads(PACK.result_json(kept))["mean"] is None
+        assert json.loads(PACK.result_json(kept))["mean"] == "NaN"
+
+    def test_bytes_need_not_be_a_text(self) -> None:
+        def swap(data: bytes, old: bytes = b"\xff") -> tuple[bytes, bytes]:
+            """Swaps."""
+            return old, data
+
+        body = {"data": "AP8="}
+        assert run(process_of(swap), body) == ["_w==", "AP8="]
 
     def test_arguments_in_the_path(self) -> None:
         assert run(BLUR, {"strength": 2}, id="5") == {"id": 5, "strength": 2}
@@ -183,6 +194,17 @@ class TestDescription:
         for found in FOUND.values():
             found.validate(payload(found.example()), path={"id": "1"})
 
+    def test_made_up_examples_of_many_types(self) -> None:
+        found = process_of(varied)
+        found.validate(payload(found.example()))
+
+    def test_made_up_examples_of_types_that_hold_themselves(self) -> None:
+        found = process_of(nested)
+        assert found.example() == {
+            "link": {"value": 1, "following": None, "branches": []}
+        }
+        assert run(found, found.example()) == found.example()["link"]
+
     def test_shipped_examples_run(self) -> None:
         shipped = process_registry.list_processes()
         assert {"np-array", "spectrum", "pca"} <= {p.path for p in shipped}
@@ -226,6 +248,34 @@ class TestFinding:
         (tmp_path / "other.py").write_text(text)
         with pytest.raises(ProcessDefinitionError, match="called double"):
             process_registry.find_in(package)
+
+
+class Link(BaseModel):
+    """Holds itself."""
+
+    value: int
+    following: "Link | None"
+    branches: list["Link"]
+
+
+def nested(link: Link) -> Link:
+    """Takes what holds itself."""
+    return link
+
+
+def varied(
+    *,
+    when: datetime,
+    identity: UUID,
+    share: Annotated[float, Field(gt=0, lt=1)],
+    above: Annotated[int, Field(gt=3)],
+    below: Annotated[int, Field(lt=-3)],
+    even: Annotated[int, Field(multiple_of=2)],
+    name: Annotated[str, Field(min_length=9, max_length=10)],
+    pair: Annotated[list[date], Field(min_length=2)],
+) -> None:
+    """Takes many types."""
+    del when, identity, share, above, below, even, name, pair
 
 
 def untyped(n) -> int:  # type: ignore[no-untyped-def]

@@ -3,6 +3,7 @@
 Owns no collection. May call: plots.
 """
 
+import warnings
 from typing import TYPE_CHECKING, Annotated, Final
 
 import numpy as np
@@ -95,7 +96,8 @@ def cluster(
 
     Raises:
         ProcessInputError: there are fewer different samples than clusters, or
-            complex, NaN or infinite elements.
+            complex, NaN or infinite elements; or the samples differ less than
+            float64 can tell.
     """
     samples = samples_of(array, at_least=1)
     different = len(np.unique(samples, axis=0))
@@ -112,16 +114,33 @@ def cluster(
     found = []
     for number in tried:
         progress((number - 2) / len(tried), f"trying {number} clusters")
-        found.append(_clustered(samples, number, seed))
+        try:
+            found.append(_clustered(samples, number, seed))
+        except ProcessInputError:
+            break
+    if not found:
+        return _clustered(samples, 1, seed)
     return max(found, key=lambda each: each.silhouette or -1)
 
 
 def _clustered(samples: Array, clusters: int, seed: int) -> Clusters:
-    # pylint: disable-next=import-outside-toplevel  # see utils.processes
+    # pylint: disable=import-outside-toplevel  # see utils.processes
     from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
 
-    means = KMeans(clusters, n_init=_STARTS, random_state=seed).fit(samples)
+    means = KMeans(clusters, n_init=_STARTS, random_state=seed)
+    with warnings.catch_warnings():
+        # It warns of what is said below, in a sentence.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        means.fit(samples)
     labels: Array = means.labels_
+    count = len(np.unique(labels))
+    if count < clusters:
+        raise ProcessInputError(
+            f"The samples are too alike for {clusters} clusters: beside the "
+            f"largest of their distances only {count} can be told apart. Ask "
+            "for fewer, or bring the features to one scale."
+        )
     return Clusters(
         labels=labels,
         centers=means.cluster_centers_,
