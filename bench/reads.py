@@ -8,7 +8,6 @@ each app the time went. See README.md.
 import argparse
 import json
 import os
-import statistics
 import subprocess
 import sys
 import urllib.request
@@ -19,9 +18,9 @@ from typing import Any, Final
 
 from bench import layers, load, servers
 from bench.load import Request, Sample
+from bench.ratios import median_of, ratios
 from bench.servers import Server
 from config import db
-from config.embedded import EmbeddedDatabase
 
 # Paris, where bench/fill.py puts one of its clusters.
 _NEAR: Final = "near=48.87,2.33&limit=20"
@@ -104,18 +103,14 @@ def _environment(count: int) -> Iterator[dict[str, str]]:
         "RATE_LIMIT_ANONYMOUS": "100000000/3600",
         "RATE_LIMIT_DEFAULT": "100000000/3600",
     }
-    if "MONGO_DB_URI" in os.environ:
-        name = f"{db.TEST_PREFIX}bench_{count}"
-        yield {**environment, "MONGO_DB_NAME": name}
-        return
-    embedded = EmbeddedDatabase(data_dir)
-    uri = embedded.join()
-    try:
-        name = f"{db.TEST_PREFIX}bench"
-        yield {**environment, "MONGO_DB_URI": uri, "MONGO_DB_NAME": name}
-    finally:
-        embedded.leave()
-        embedded.wait_until_closed(60)
+    external = "MONGO_DB_URI" in os.environ
+    name = f"bench_{count}" if external else "bench"
+    with servers.database(data_dir) as uri:
+        yield {
+            **environment,
+            "MONGO_DB_URI": uri,
+            "MONGO_DB_NAME": f"{db.TEST_PREFIX}{name}",
+        }
 
 
 def _cases(environment: dict[str, str], count: int) -> list[Case]:
@@ -201,28 +196,14 @@ def _print_case(
     for server, taken in zip(pair, samples, strict=True):
         print(
             f"| {case.name} | {server.name} "
-            f"| {_median(taken, 'requests_per_second'):.0f} "
-            f"| {_median(taken, 'cpu_microseconds'):.0f} "
-            f"| {_median(taken, 'p50_ms'):.1f} "
-            f"| {_median(taken, 'p99_ms'):.1f} |"
+            f"| {median_of(taken, 'requests_per_second'):.0f} "
+            f"| {median_of(taken, 'cpu_microseconds'):.0f} "
+            f"| {median_of(taken, 'p50_ms'):.1f} "
+            f"| {median_of(taken, 'p99_ms'):.1f} |"
         )
-    faster = _ratios(samples, "requests_per_second")
-    dearer = _ratios(samples, "cpu_microseconds")
+    faster = ratios(samples, "requests_per_second")
+    dearer = ratios(samples, "cpu_microseconds")
     print(f"| {case.name} | ratio | **{faster}** | {dearer} | | |", flush=True)
-
-
-def _median(taken: list[Sample], name: str) -> float:
-    return float(statistics.median(getattr(sample, name) for sample in taken))
-
-
-def _ratios(samples: list[list[Sample]], name: str) -> str:
-    """The median of the rounds' ratios, and how far they lie apart."""
-    ratios = sorted(
-        getattr(ours, name) / getattr(theirs, name)
-        for ours, theirs in zip(*samples, strict=True)
-    )
-    middle = statistics.median(ratios)
-    return f"{middle:.2f} ({ratios[0]:.2f}–{ratios[-1]:.2f})"
 
 
 def _profile(case: Case, pair: list[Server], seconds: int) -> None:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from config.embedded import EmbeddedDatabase
+
 RESULTS: Final = Path(__file__).parent / "results"
 REPOSITORY: Final = Path(__file__).resolve().parents[1]
 
@@ -39,6 +41,20 @@ class Server:
         # The second field, the name, may hold blanks; it ends with a bracket.
         fields = stat.rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / _TICKS_A_SECOND
+
+
+@contextmanager
+def database(data_dir: Path) -> Iterator[str]:
+    """The URI of a database: MONGO_DB_URI's, or an embedded one's."""
+    if "MONGO_DB_URI" in os.environ:
+        yield os.environ["MONGO_DB_URI"]
+        return
+    embedded = EmbeddedDatabase(data_dir)
+    try:
+        yield embedded.join()
+    finally:
+        embedded.leave()
+        embedded.wait_until_closed(60)
 
 
 @contextmanager

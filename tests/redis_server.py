@@ -22,9 +22,14 @@ def require_redis() -> None:
 
 
 class RedisServer:
-    """A server that can be stopped and started again."""
+    """A server that can be stopped and started again.
 
-    def __init__(self) -> None:
+    Args:
+        options: of its command line, after those that have it keep nothing.
+    """
+
+    def __init__(self, *options: str) -> None:
+        self._options = options
         with socket.create_server(("127.0.0.1", 0)) as probe:
             self.port = int(probe.getsockname()[1])
         self.url = f"redis://127.0.0.1:{self.port}/0"
@@ -36,7 +41,7 @@ class RedisServer:
         # pylint: disable-next=consider-using-with
         self._process = subprocess.Popen(
             [str(_PROGRAM), "--port", str(self.port), "--bind", "127.0.0.1",
-             "--save", "", "--appendonly", "no"],
+             "--save", "", "--appendonly", "no", *self._options],
             stdout=subprocess.DEVNULL,
         )  # fmt: skip
         deadline = time.monotonic() + 20
@@ -66,9 +71,9 @@ class RedisServer:
 
 
 @contextmanager
-def running_redis() -> Iterator[RedisServer]:
+def running_redis(*options: str) -> Iterator[RedisServer]:
     """A Redis that runs while the block does."""
-    server = RedisServer()
+    server = RedisServer(*options)
     server.start()
     try:
         yield server

@@ -59,7 +59,7 @@ def declared_chores(
     if settings.task_worker is TaskWorker.INLINE:
         tasks_too = _running(broker, slots=settings.task_slots or 1)
     else:
-        tasks_too = _sending(broker)
+        tasks_too = sending_chores(broker)
     return (
         *tasks_too,
         Chore(
@@ -134,7 +134,7 @@ def _running(broker: Broker, *, slots: int) -> tuple[Chore, ...]:
             tasks.sweep_expired,
             every_seconds=_EXPIRY_SECONDS,
         ),
-        *_sending(broker),
+        *sending_chores(broker),
     )
 
 
@@ -147,7 +147,8 @@ def _reading_tiers(*apply: Callable[[Sequence[Tier]], None]) -> Chore:
     )
 
 
-def _sending(broker: Broker) -> tuple[Chore, ...]:
+def sending_chores(broker: Broker) -> tuple[Chore, ...]:
+    """The chores of a process that submits tasks, whoever runs them."""
     if settings.task_broker_url is None:
         # Workers look into the database.
         return ()

@@ -85,6 +85,9 @@ _BACK_OFF: Final = timedelta(seconds=2)
 _LONGEST_BACK_OFF: Final = timedelta(minutes=10)
 _FULL_WAIT_SECONDS: Final = 1.0
 _AT_ONCE: Final = 20
+# The embedded server reads all that waits, whatever is wanted of it: 35 ms for
+# 2 000 tasks. So a look takes many ids, which grow old, see `claim`.
+_DUE_AT_ONCE: Final = 100
 _TAKEN_BACK_AT_ONCE: Final = 100
 _SWEPT_AT_ONCE: Final = 100
 _MOST_PLOT_BYTES: Final = 16 * 1024 * 1024
@@ -384,14 +387,14 @@ async def look_at(ids: Sequence[str]) -> dict[str, Task]:
 async def list_due() -> list[str]:
     """The ids of some tasks that wait and are due, those first that were first.
 
-    Equality and the index's order, no range: of a long queue the embedded
-    server would read all before it takes a page.
+    Equality and the index's order, no range: that would take the embedded
+    server half as long again.
     """
     found = (
         db.collection(COLLECTION)
         .find({"status": TaskStatus.QUEUED}, {"due_at": 1})
         .sort("due_at", db.ASCENDING)
-        .limit(_AT_ONCE)
+        .limit(_DUE_AT_ONCE)
     )
     now = utc_now()
     return [task["_id"] async for task in found if task["due_at"] <= now]
@@ -424,6 +427,9 @@ async def claim(
     """
     task = await _read(task_id)
     if task is None or task.status is not TaskStatus.QUEUED:
+        return None
+    if not _is_due(task):
+        # It was when the caller looked, and has failed elsewhere since.
         return None
     if task.process not in known:
         await _leave_to_others(task)
@@ -590,6 +596,13 @@ def _tell_of(task: Task) -> None:
     if settings.task_broker_url is not None:
         outbox.append(task.id)
     queued.set()
+
+
+def _is_due(task: Task) -> bool:
+    """Whether a task that waits may run; what a broker brings may."""
+    if settings.task_broker_url is not None:
+        return True
+    return task.due_at is not None and task.due_at <= utc_now()
 
 
 def _first_look() -> datetime:

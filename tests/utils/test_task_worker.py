@@ -174,10 +174,10 @@ class TestEnds:
             later = utc_now() + 2 * tasks.LEASE
             monkeypatch.setattr(tasks, "utc_now", lambda: later)
             assert await tasks.take_back_lost() == 1
-            monkeypatch.undo()
             again = await tasks.claim(
                 task.id, worker="another", known={"trial_count"}
             )
+            monkeypatch.undo()
             assert again is not None and again.attempts == 2
             await asyncio.sleep(2)
             seen = (await tasks.look_at([task.id]))[task.id]
