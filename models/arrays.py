@@ -336,3 +336,12 @@ def jsonable(array: np.ndarray) -> object:
         objects[np.isneginf(array)] = "-Infinity"
         return objects.tolist()
     return array.tolist()
+
+
+def typed_form(array: np.ndarray) -> dict[str, object]:
+    """An array as JSON that also says its type and its shape."""
+    if array.dtype.kind == "c":
+        parts = {"real": jsonable(array.real), "imag": jsonable(array.imag)}
+        return {**parts, "dtype": array.dtype.name}
+    shape = list(array.shape)
+    return {"data": jsonable(array), "dtype": array.dtype.name, "shape": shape}

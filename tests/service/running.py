@@ -78,6 +78,17 @@ def link_checkout(folder: Path) -> Path:
     return folder
 
 
+def link_rooms(folder: Path) -> Path:
+    """The same, where files can be added to `utils/processes`."""
+    checkout = link_checkout(folder)
+    for room in ("utils", "utils/processes"):
+        (checkout / room).unlink()
+        (checkout / room).mkdir()
+        for path in (REPOSITORY / room).iterdir():
+            (checkout / room / path.name).symlink_to(path)
+    return checkout
+
+
 def environment(**settings: str) -> dict[str, str]:
     """What a process of an operator inherits, with these settings."""
     inherited = {

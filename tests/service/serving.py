@@ -43,7 +43,7 @@ class Served:
 
 
 @contextmanager
-def served(**settings: str) -> Iterator[Served]:
+def served(checkout: Path = ROOT, **settings: str) -> Iterator[Served]:
     """Serves Muster while the block runs, on the test run's server."""
     name = db.new_test_database_name()
     environment = {**os.environ, "MONGO_DB_NAME": name, **settings}
@@ -56,7 +56,7 @@ def served(**settings: str) -> Iterator[Served]:
     port = _free_port()
     with subprocess.Popen(
         [sys.executable, "-m", "uvicorn", "app:app", "--port", str(port)],
-        cwd=ROOT, env=environment, stdout=subprocess.DEVNULL,
+        cwd=checkout, env=environment, stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     ) as server:  # fmt: skip
         try:

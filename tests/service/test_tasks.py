@@ -79,12 +79,7 @@ class Workers:
 
 def _checkout_with_trials(folder: Path) -> Path:
     """The repository, with the tests' processes among its own."""
-    checkout = running.link_checkout(folder / "checkout")
-    for room in ("utils", "utils/processes"):
-        (checkout / room).unlink()
-        (checkout / room).mkdir()
-        for path in (running.REPOSITORY / room).iterdir():
-            (checkout / room / path.name).symlink_to(path)
+    checkout = running.link_rooms(folder / "checkout")
     trial = trials.FOLDER / "trials.py"
     (checkout / "utils/processes/trials.py").symlink_to(trial)
     return checkout
