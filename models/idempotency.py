@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
-from models.base import ExtendedBaseModel, UtcTime
+from pydantic import Field
+
+from models.base import ExtendedBaseModel, UtcTime, new_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,7 @@ class Marker(ExtendedBaseModel):
     are keyed hashes, and the answer, which may hold a secret, is encrypted.
 
     Attributes:
+        deed: names what fulfils it, whoever does so.
         owner: names who fulfils it; nobody can who is not named here any more.
         lease_until: when somebody else may, if there is no answer.
         answer: what was answered; None until then.
@@ -49,6 +52,7 @@ class Marker(ExtendedBaseModel):
     """
 
     fingerprint: str
+    deed: str = Field(default_factory=new_id)
     owner: str
     lease_until: UtcTime
     answer: bytes | None = None

@@ -100,7 +100,8 @@ class Task(ExtendedBaseModel):
         owner_id: who submitted it, or SCHEDULE; None for a stranger, whose
             task everybody may read who knows its id.
         tier: the tier that they had then.
-        slot: of a scheduled task, its process and time; else unique.
+        slot: of a scheduled task, its process and time; of one that its client
+            may submit again, what names the submission; else unique.
         due_at: while it waits, when a worker looks at it next.
         lease_until: while it runs, when its worker is taken for dead.
         worker: who runs it, in this very attempt.

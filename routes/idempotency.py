@@ -1,6 +1,7 @@
 """Idempotency: routes that create, of which a client may repeat each request.
 
-A router whose POST answers 201 is made with `route_class=IdempotentRoute`.
+A router whose POST answers 201 is made with `route_class=IdempotentRoute`; one
+whose POST queues a task, and answers 202, with `route_class=SubmissionRoute`.
 """
 
 import asyncio
@@ -9,9 +10,11 @@ import re
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from copy import deepcopy
-from typing import Any, Final
+from tempfile import SpooledTemporaryFile
+from typing import IO, Any, ClassVar, Final, Protocol
 
 from fastapi import HTTPException, Request, status
+from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
@@ -22,6 +25,8 @@ from models.exceptions import (
     IdempotencyKeyInFlightError,
     IdempotencyKeyReusedError,
     InvalidRequestError,
+    MusterError,
+    TaskNotFoundError,
 )
 from models.idempotency import Answer, Wish
 from models.logins import Actor
@@ -34,6 +39,7 @@ from routes.dependencies import (
 )
 from routes.problems import problems
 from utils import idempotency
+from utils.idempotency import Attempt
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -42,8 +48,9 @@ _REPLAYED: Final = "Idempotency-Replayed"
 _KEY: Final = re.compile(r"[!-~]{1,255}")
 _KEPT_HEADERS: Final = ("content-type", "location")
 _BOUNDARY: Final = re.compile(r'boundary="?([^";,]+)"?')
-# A longer body is hashed in a thread.
+# A longer body lies in a file, and is hashed in a thread.
 _SHORT_BYTES: Final = 64 * 1024
+_PIECE_BYTES: Final = 256 * 1024
 
 _PARAMETER: Final[dict[str, Any]] = {
     "name": _HEADER,
@@ -61,19 +68,38 @@ _PARAMETER: Final[dict[str, Any]] = {
 }
 
 
+class _Fulfil(Protocol):
+    """Has the wish of a request fulfilled, and keeps the answer."""
+
+    async def __call__(
+        self,
+        request: Request,
+        handle: Handler,
+        *,
+        body: IO[bytes],
+        attempt: Attempt,
+    ) -> Response: ...
+
+
 class IdempotentRoute(APIRoute):
     """A route whose POST, where it answers 201, honours Idempotency-Key."""
+
+    answered: ClassVar[int] = status.HTTP_201_CREATED
 
     def __init__(
         self, path: str, endpoint: Callable[..., Any], **options: Any
     ) -> None:
         self.is_idempotent = (
-            options["status_code"] == status.HTTP_201_CREATED
+            options["status_code"] == self.answered
             and "POST" in options["methods"]
         )
         if self.is_idempotent:
-            options["openapi_extra"] = {"parameters": [_PARAMETER]}
-            options["responses"] = _with_ours(options["responses"])
+            extra = options.get("openapi_extra") or {}
+            parameters = [*extra.get("parameters", ()), _PARAMETER]
+            options["openapi_extra"] = {**extra, "parameters": parameters}
+            options["responses"] = _with_ours(
+                options["responses"], self.answered
+            )
         super().__init__(path, endpoint, **options)
 
     def get_route_handler(self) -> Handler:
@@ -92,13 +118,47 @@ class IdempotentRoute(APIRoute):
                 raise InvalidRequestError.at(
                     "header", _HEADER, msg="a key is 1 to 255 visible letters"
                 )
-            return await _handle_once(request, handle, key=key, caller=caller)
+            with SpooledTemporaryFile(max_size=_SHORT_BYTES) as body:
+                await _receive(request, body)
+                wish = Wish(caller, key, await _digest(request, body))
+                begun = await idempotency.begin(wish)
+                if isinstance(begun, Answer):
+                    return _replay(begun)
+                return await self._fulfil(
+                    request, handle, body=body, attempt=begun
+                )
 
         return handle_once
 
+    @property
+    def _fulfil(self) -> _Fulfil:
+        return _create
+
+
+class SubmissionRoute(IdempotentRoute):
+    """A route whose POST queues a task, and honours Idempotency-Key."""
+
+    answered: ClassVar[int] = status.HTTP_202_ACCEPTED
+
+    @property
+    def _fulfil(self) -> _Fulfil:
+        return _submit
+
+
+def deed_of(request: Request) -> str | None:
+    """What the task of a submission is called, however often it is sent."""
+    deed: str | None = getattr(request.state, "deed", None)
+    return deed
+
+
+def _replay(answer: Answer) -> Response:
+    return Response(
+        answer.body, answer.status, {**answer.headers, _REPLAYED: "true"}
+    )
+
 
 def _with_ours(
-    declared: dict[int | str, dict[str, Any]],
+    declared: dict[int | str, dict[str, Any]], answered: int
 ) -> dict[int | str, dict[str, Any]]:
     """What a route declares, with what the header adds to it."""
     whole = deepcopy(declared)
@@ -107,14 +167,11 @@ def _with_ours(
         theirs = whole.setdefault(code, entry)
         for media_type, content in entry["content"].items():
             theirs["content"][media_type]["examples"] |= content["examples"]
-    whole[status.HTTP_201_CREATED] = {
-        "headers": {
-            _REPLAYED: {
-                "description": f"`true` where {_HEADER} was sent before, and "
-                "this is what was answered then.",
-                "schema": {"type": "string", "const": "true"},
-            }
-        }
+    headers = whole.setdefault(answered, {}).setdefault("headers", {})
+    headers[_REPLAYED] = {
+        "description": f"`true` where {_HEADER} was sent before, and this is "
+        "what was answered then.",
+        "schema": {"type": "string", "const": "true"},
     }
     return whole
 
@@ -137,20 +194,22 @@ async def _caller(request: Request, asked: frozenset[object]) -> str:
     return f"member {actor.user_id}"
 
 
-async def _handle_once(
-    request: Request, handle: Handler, *, key: str, caller: str
-) -> Response:
+async def _receive(request: Request, body: IO[bytes]) -> None:
+    """Stores what a client sends: an upload may be larger than memory."""
     try:
-        body = await request.body()
+        async for piece in request.stream():
+            if body.tell() <= _SHORT_BYTES:
+                body.write(piece)
+            else:
+                await asyncio.to_thread(body.write, piece)
     except ClientDisconnect:
         raise HTTPException(status.HTTP_400_BAD_REQUEST) from None
-    wish = Wish(caller, key, await _digest(request, body))
-    begun = await idempotency.begin(wish)
-    if isinstance(begun, Answer):
-        return Response(
-            begun.body, begun.status, {**begun.headers, _REPLAYED: "true"}
-        )
-    attempt = begun
+
+
+async def _create(
+    request: Request, handle: Handler, *, body: IO[bytes], attempt: Attempt
+) -> Response:
+    """Has a wish fulfilled by a transaction, which keeps the answer too."""
 
     async def work() -> Response:
         # It may run again, on the same body.
@@ -167,16 +226,54 @@ async def _handle_once(
         raise
 
 
-def _again(request: Request, body: bytes) -> Request:
+async def _submit(
+    request: Request, handle: Handler, *, body: IO[bytes], attempt: Attempt
+) -> Response:
+    """Has a wish fulfilled by a deed that can be done once, then the answer.
+
+    A transaction would hold all of an upload, and hide from the submission what
+    others submit.
+    """
+    request.state.deed = attempt.deed
+    try:
+        response = await handle(_again(request, body))
+        await idempotency.finish(attempt, answer=_answer_of(response))
+    except TaskNotFoundError:
+        # Somebody took over, and put half a task away.
+        raise IdempotencyKeyInFlightError() from None
+    except (MusterError, HTTPException, RequestValidationError):
+        # It was refused, so that there is nothing.
+        with suppress(*db.UNAVAILABLE_ERRORS):
+            await idempotency.give_up(attempt)
+        raise
+    except Exception:
+        # It may have been done: whoever comes next finds it by its name.
+        with suppress(*db.UNAVAILABLE_ERRORS):
+            await idempotency.leave(attempt)
+        raise
+    return response
+
+
+def _again(request: Request, body: IO[bytes]) -> Request:
     """The same request, with a body that was not read yet."""
+    size = body.seek(0, 2)
+    body.seek(0)
     is_read = False
 
     async def receive() -> Message:
         nonlocal is_read
         if is_read:
             return await request.receive()
-        is_read = True
-        return {"type": "http.request", "body": body, "more_body": False}
+        if size <= _SHORT_BYTES:
+            piece = body.read(_PIECE_BYTES)
+        else:
+            piece = await asyncio.to_thread(body.read, _PIECE_BYTES)
+        is_read = body.tell() == size
+        return {
+            "type": "http.request",
+            "body": piece,
+            "more_body": not is_read,
+        }
 
     return Request(dict(request.scope), receive)
 
@@ -190,20 +287,32 @@ def _answer_of(response: Response) -> Answer:
     return Answer(response.status_code, kept, bytes(response.body))
 
 
-async def _digest(request: Request, body: bytes) -> str:
+async def _digest(request: Request, body: IO[bytes]) -> str:
     """The SHA-256 of all that a request says; its boundary says nothing."""
     content_type = request.headers.get("content-type", "")
     head = f"{request.method} {request.url.path}?{request.url.query}\n"
-    if len(body) > _SHORT_BYTES:
+    if body.tell() > _SHORT_BYTES:
         return await asyncio.to_thread(_hash, head, content_type, body)
     return _hash(head, content_type, body)
 
 
-def _hash(head: str, content_type: str, body: bytes) -> str:
+def _hash(head: str, content_type: str, body: IO[bytes]) -> str:
     boundary = _BOUNDARY.search(content_type)
+    line, kept = b"", 0
     if boundary is not None:
-        body = body.replace(b"--" + boundary[1].encode(), b"--")
+        line = b"--" + boundary[1].encode()
+        kept = len(line) - 1
         content_type = _BOUNDARY.sub("", content_type)
     digest = hashlib.sha256(f"{head}{content_type}\n".encode())
-    digest.update(body)
+    body.seek(0)
+    rest = b""
+    while piece := body.read(_PIECE_BYTES):
+        rest += piece
+        if line:
+            rest = rest.replace(line, b"--")
+        # A boundary may begin in this piece and end in the next.
+        sure = max(len(rest) - kept, 0)
+        digest.update(rest[:sure])
+        rest = rest[sure:]
+    digest.update(rest)
     return digest.hexdigest()

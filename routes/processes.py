@@ -20,13 +20,17 @@ from models.processes import ProcessRead
 from models.tasks import TaskRead
 from routes.array_forms import JSON, MULTIPART, payload_of
 from routes.dependencies import CurrentUser
+from routes.idempotency import SubmissionRoute, deed_of
 from routes.problems import COMMON, WITH_BODY, member_problems, problems
 from utils import paging, process_registry, submissions
 from utils.process_registry import Process
 
 PREFIX: Final = "/v1/processes"
 router = APIRouter(
-    prefix=PREFIX, tags=["Compute"], responses=problems(*COMMON)
+    prefix=PREFIX,
+    tags=["Compute"],
+    responses=problems(*COMMON),
+    route_class=SubmissionRoute,
 )
 
 _SCHEMAS: Final = "#/components/schemas/"
@@ -162,6 +166,7 @@ def _endpoint_of(process: Process) -> Callable[..., Awaitable[TaskRead]]:
                 payload=payload,
                 path=request.path_params,
                 actor=actor,
+                deed=deed_of(request),
             )
         response.headers["Location"] = f"/v1/tasks/{task.id}"
         return TaskRead.of(task)

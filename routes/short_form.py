@@ -29,11 +29,16 @@ from models.payloads import Payload
 from models.tasks import ShortPending, ShortResult, ShortSubmission
 from routes.array_forms import JSON, payload_of
 from routes.dependencies import MaybeUser
+from routes.idempotency import SubmissionRoute, deed_of
 from routes.problems import COMMON, WITH_BODY, member_problems, problems
 from utils import process_registry, submissions, task_results, tasks
 from utils.process_registry import Process
 
-router = APIRouter(tags=["Compute"], responses=problems(*COMMON))
+router = APIRouter(
+    tags=["Compute"],
+    responses=problems(*COMMON),
+    route_class=SubmissionRoute,
+)
 
 _NPY: Final = "application/x-npy"
 _BODY: Final[dict[str, Any]] = {
@@ -92,7 +97,11 @@ async def process_np_array(
         raise ProcessNotFoundError()
     async with _payload_of(request, process, operation) as payload:
         task = await submissions.submit(
-            process, payload=payload, path={}, actor=actor
+            process,
+            payload=payload,
+            path={},
+            actor=actor,
+            deed=deed_of(request),
         )
     return ShortSubmission(task_id=task.id)
 

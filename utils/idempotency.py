@@ -7,6 +7,9 @@ wish. What it writes and its answer are one transaction, which also takes its
 name from the marker: a crash leaves all or nothing. Where the lease is over
 without an answer, one of those who come puts its own name there; the former's
 transaction, should it live, then finds its name gone, and writes nothing.
+
+What no transaction can hold is one deed with a name, which stays when another
+one takes over, and which can be done once.
 """
 
 import json
@@ -37,10 +40,17 @@ _KEPT: Final = timedelta(hours=24)
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """Somebody fulfils a wish, under a name of their own."""
+    """Somebody fulfils a wish, under a name of their own.
+
+    Attributes:
+        wish: what is wanted.
+        owner: names who fulfils it.
+        deed: names what fulfils it, whoever does so.
+    """
 
     wish: Wish
     owner: str
+    deed: str
 
 
 async def begin(wish: Wish) -> Attempt | Answer:
@@ -50,7 +60,7 @@ async def begin(wish: Wish) -> Attempt | Answer:
         IdempotencyKeyReusedError: the key was sent with another request.
         IdempotencyKeyInFlightError: somebody else fulfils it right now.
     """
-    attempt = Attempt(wish, new_id())
+    attempt = Attempt(wish, new_id(), new_id())
     marker_id = tokens.derive_secret("idempotency", wish.caller, wish.key)
     while not await _mark(marker_id, attempt):
         document = await db.find_by_id(COLLECTION, marker_id)
@@ -65,7 +75,7 @@ async def begin(wish: Wish) -> Attempt | Answer:
         if marker.lease_until > utc_now():
             raise IdempotencyKeyInFlightError()
         if await _take_over(marker, attempt):
-            break
+            return Attempt(wish, attempt.owner, marker.deed)
     return attempt
 
 
@@ -93,11 +103,20 @@ async def give_up(attempt: Attempt) -> None:
     await db.collection(COLLECTION).delete_one({"owner": attempt.owner})
 
 
+async def leave(attempt: Attempt) -> None:
+    """Lets the next one find out at once what was written, and go on."""
+    await db.collection(COLLECTION).update_one(
+        {"owner": attempt.owner},
+        {"$set": {"owner": new_id(), "lease_until": utc_now()}},
+    )
+
+
 async def _mark(marker_id: str, attempt: Attempt) -> bool:
     now = utc_now()
     marker = Marker(
         id=marker_id,
         fingerprint=_fingerprint(attempt.wish),
+        deed=attempt.deed,
         owner=attempt.owner,
         lease_until=now + LEASE,
         expires_at=now + _KEPT,

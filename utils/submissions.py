@@ -44,6 +44,7 @@ async def submit(
     payload: Payload,
     path: Mapping[str, str],
     actor: Actor | None,
+    deed: str | None = None,
 ) -> Task:
     """Checks what a client sends, and queues it.
 
@@ -54,6 +55,8 @@ async def submit(
         payload: the body, as it was sent.
         path: the arguments in the path.
         actor: who calls; None for a stranger.
+        deed: names the submission; what was submitted by this name before is
+            answered again.
 
     Raises:
         InvalidRequestError: an argument does not fit, or names a task that
@@ -83,7 +86,9 @@ async def submit(
             await asyncio.to_thread(arguments.write_to, file)
         else:
             arguments.write_to(file)
-        return await tasks.submit(process, arguments=file, actor=actor)
+        return await tasks.submit(
+            process, arguments=file, actor=actor, deed=deed
+        )
 
 
 async def _array_of(

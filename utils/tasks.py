@@ -26,7 +26,7 @@ from cachetools import TTLCache
 
 from config import db, files
 from config.main import settings
-from models.base import Page, utc_now
+from models.base import Page, new_id, utc_now
 from models.exceptions import (
     ForbiddenError,
     TaskCancelledError,
@@ -56,7 +56,7 @@ COLLECTION: Final = "tasks"
 INDEXES: Final = [
     # Who changes a task names the revision that it read: one of several does.
     db.IndexModel("revision", unique=True),
-    # A scheduled time is taken by one worker.
+    # A scheduled time is taken by one worker; what is submitted twice, once.
     db.IndexModel("slot", unique=True),
     db.IndexModel([("status", db.ASCENDING), ("due_at", db.ASCENDING)]),
     db.IndexModel([("status", db.ASCENDING), ("lease_until", db.ASCENDING)]),
@@ -125,7 +125,11 @@ class Submittable(Protocol):
 
 
 async def submit(
-    process: Submittable, *, arguments: IO[bytes], actor: Actor | None
+    process: Submittable,
+    *,
+    arguments: IO[bytes],
+    actor: Actor | None,
+    deed: str | None = None,
 ) -> Task:
     """Queues a call of a process: when this returns, it is not lost any more.
 
@@ -133,6 +137,7 @@ async def submit(
         process: what is called.
         arguments: what it is called with, as its workers understand it.
         actor: who calls it; None for a stranger.
+        deed: names the submission, which is done once.
 
     Raises:
         TooManyTasksError: they have as many tasks as they may have.
@@ -142,11 +147,19 @@ async def submit(
         retries=process.options.retries,
         owner_id=None if actor is None else actor.user_id,
         tier=None if actor is None else actor.tier,
+        slot=deed or new_id(),
         size=arguments.seek(0, 2),
     )
     quota = task_quotas.quota_of(task.tier)
     await _require_room(task, quota)
-    task = await _store(task, arguments)
+    while True:
+        try:
+            task = await _store(task, arguments)
+            break
+        except db.DuplicateKeyError:
+            done = await _find_stored(task.slot)
+            if done is not None:
+                return done
     # Counted with it, so that of those who submit at the same moment none gets
     # more than the quota.
     if await _waiting(task, quota) > quota.queued and await _remove(task):
@@ -691,6 +704,18 @@ async def _store(task: Task, arguments: IO[bytes]) -> Task:
         await files.delete(COLLECTION, task.all_files)
         raise TaskNotFoundError(task.id)
     return stored
+
+
+async def _find_stored(slot: str) -> Task | None:
+    """The task that has a slot; one that nobody finished storing goes.
+
+    Who still stores it, though its time is over, finds it gone.
+    """
+    found = await _find({"slot": slot})
+    if found and found[0].status is TaskStatus.HIDDEN:
+        await _remove(found[0])
+        return None
+    return found[0] if found else None
 
 
 async def _leave_to_others(task: Task) -> None:
