@@ -182,5 +182,7 @@ async def mail_server(
 
 
 def _abort(server: SMTP) -> None:
-    if isinstance(server.transport, asyncio.Transport):
-        server.transport.abort()
+    transport = server.transport
+    # Of one that is closed already, nothing may be left to abort.
+    if isinstance(transport, asyncio.Transport) and not transport.is_closing():
+        transport.abort()

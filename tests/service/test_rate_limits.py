@@ -160,8 +160,9 @@ class TestOneMachine:
                 forged = {"X-Forwarded-For": f"192.0.2.{number}"}
                 answer = client.get("/", headers=forged)
                 left.append(_left(answer))
-        assert left == sorted(left, reverse=True)
+        # Each is counted; a worker may hold sixteen tokens of so many.
         assert len(set(left)) == 8
+        assert max(left) - min(left) < 8 + 4 * 16
 
     def test_whose_word_is_trusted(
         self, tmp_path_factory: pytest.TempPathFactory
