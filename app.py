@@ -71,7 +71,7 @@ from routes import tasks as task_routes
 from utils import callers, docs_visitors, rate_limits, tasks
 from utils.chores import declared_chores
 from utils.collections import declared_indexes
-from utils.totals import declared_totals
+from utils.totals import declared_levels, declared_totals
 
 __all__ = ["app"]
 
@@ -123,7 +123,9 @@ app.state.broker = broker_of(
     wake=tasks.queued,
     takes=settings.task_worker is TaskWorker.INLINE,
 )
-app.state.metrics = Metrics(declared_totals(app.state.limiter))
+app.state.metrics = Metrics(
+    declared_totals(app.state.limiter), declared_levels()
+)
 app.state.chores = (
     *declared_chores(
         app.state.mail, app.state.limiter, app.state.broker

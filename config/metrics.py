@@ -75,6 +75,23 @@ class Total:
     read: Callable[[], float]
 
 
+@dataclass(frozen=True, slots=True)
+class Level:
+    """A number of a part of this process that rises and falls.
+
+    Attributes:
+        name: of the metric.
+        help: what it says.
+        read: the number at present.
+        shared: whether all workers look at the same; else theirs add up.
+    """
+
+    name: str
+    help: str
+    read: Callable[[], float]
+    shared: bool = False
+
+
 class Metrics:  # pylint: disable=too-many-instance-attributes  # Numbers.
     """Counts the requests of this process, and shows those of all.
 
@@ -84,9 +101,12 @@ class Metrics:  # pylint: disable=too-many-instance-attributes  # Numbers.
 
     Args:
         totals: what other parts of the process count.
+        levels: what they have at present.
     """
 
-    def __init__(self, totals: Sequence[Total] = ()) -> None:
+    def __init__(
+        self, totals: Sequence[Total] = (), levels: Sequence[Level] = ()
+    ) -> None:
         self._registry = CollectorRegistry()
         self._requests = Counter(
             "muster_http_requests",
@@ -136,6 +156,17 @@ class Metrics:  # pylint: disable=too-many-instance-attributes  # Numbers.
                 ),
                 *totals,
             )
+        ]
+        self._levels = [
+            (
+                level,
+                self._gauge(
+                    level.name,
+                    level.help,
+                    "livemostrecent" if level.shared else "livesum",
+                ),
+            )
+            for level in levels
         ]
         self._handed_over = {total.name: 0.0 for total, _ in self._totals}
 
@@ -194,6 +225,8 @@ class Metrics:  # pylint: disable=too-many-instance-attributes  # Numbers.
         for series, count in self._answered.items():
             self._requests.labels(*_labels_of(series)).inc(count)
         self._answered.clear()
+        for level, gauge in self._levels:
+            gauge.set(level.read())
         for total, counter in self._totals:
             now = total.read()
             counter.inc(now - self._handed_over[total.name])

@@ -44,6 +44,7 @@ _SEND_SECONDS = 2.0
 _LOST_SECONDS = 5.0
 _SCHEDULE_SECONDS = 10.0
 _EXPIRY_SECONDS = 60.0
+_COUNT_SECONDS = 10.0
 
 
 def declared_chores(
@@ -89,6 +90,11 @@ def declared_chores(
             every_seconds=_SWEEP_SECONDS,
         ),
         _reading_tiers(limiter.apply, task_quotas.apply),
+        Chore(
+            "counting tasks that wait",
+            tasks.count_waiting,
+            every_seconds=_COUNT_SECONDS,
+        ),
         Chore(
             "storing HTTP events",
             http_events.store_in_a_moment,

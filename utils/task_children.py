@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +69,13 @@ class Job:
     draw: bool = False
 
 
+class _Known:
+    """The children of this process, and what those did that ended."""
+
+    living: set["Child"] = set()
+    ended = model_cache.Statistics()
+
+
 class Child:
     """One process that calls processes.
 
@@ -85,6 +92,7 @@ class Child:
         self.idle_since = time.monotonic()
         self._loaded = False
         self._killed = False
+        _Known.living.add(self)
 
     @classmethod
     async def start(cls) -> Self:
@@ -210,6 +218,11 @@ class Child:
     async def aclose(self) -> None:
         """Ends it, and waits until nothing is left of it."""
         self.kill()
+        if self in _Known.living:
+            _Known.living.remove(self)
+            # What it had loaded is gone, what it did is not undone.
+            did = self.models._replace(models=0, bytes=0)
+            _Known.ended = _sum([_Known.ended, did])
         await self._process.wait()
         await asyncio.to_thread(shutil.rmtree, self._home, ignore_errors=True)
 
@@ -265,11 +278,6 @@ class Children:
             else:
                 await child.aclose()
 
-    def statistics(self) -> model_cache.Statistics:
-        """What the models of all idle children took and did together."""
-        found = [child.models for child in self._idle]
-        return model_cache.Statistics(*map(sum, zip(*found, strict=True)))
-
     async def aclose(self) -> None:
         """Ends all children that have nothing to do."""
         while self._idle:
@@ -291,6 +299,23 @@ class Children:
         long_ago = time.monotonic() - _IDLE_SECONDS
         while self._idle and self._idle[0].idle_since < long_ago:
             await self._idle.pop(0).aclose()
+
+
+def statistics() -> model_cache.Statistics:
+    """What the models take that this process' children have loaded.
+
+    What was done, those did as well that have ended.
+    """
+    return _sum([_Known.ended, *(child.models for child in _Known.living)])
+
+
+def count_living() -> int:
+    """How many children this process has."""
+    return len(_Known.living)
+
+
+def _sum(found: Iterable[model_cache.Statistics]) -> model_cache.Statistics:
+    return model_cache.Statistics(*map(sum, zip(*found, strict=True)))
 
 
 def _make_home() -> Path:

@@ -109,6 +109,34 @@ _FULL: Final[TTLCache[str | None, bool]] = TTLCache(10_000, ttl=1)
 _DELETE_SOME: Final = "delete some, or wait until they expire"
 
 
+@dataclass(slots=True)
+class Figures:
+    """What became of tasks in this process.
+
+    Attributes:
+        submitted: taken in.
+        begun: attempts.
+        succeeded: ended with a result.
+        failed: ended without one.
+        cancelled: ended as their owners wished.
+        repeated: attempts that another one follows.
+        waiting: tasks of all members and processes, when last counted.
+    """
+
+    submitted: int = 0
+    begun: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    repeated: int = 0
+    waiting: int = 0
+
+
+FIGURES: Final = Figures()
+# A longer queue is not counted to its end.
+MOST_COUNTED: Final = 10_000
+
+
 class Submittable(Protocol):
     """What is to be known of a process to queue a call of it."""
 
@@ -164,6 +192,7 @@ async def submit(
     # more than the quota.
     if await _waiting(task, quota) > quota.queued and await _remove(task):
         raise _too_many_wait(task, quota)
+    FIGURES.submitted += 1
     _tell_of(task)
     return task
 
@@ -189,6 +218,7 @@ async def submit_scheduled(
         await _store(task, arguments)
     except db.DuplicateKeyError:
         return False
+    FIGURES.submitted += 1
     _tell_of(task)
     return True
 
@@ -460,6 +490,7 @@ async def claim(
         message="",
     )
     if claimed is None or await _may_run(claimed):
+        FIGURES.begun += claimed is not None
         return claimed
     # Two that were one too many both step back, for different times.
     wait = timedelta(seconds=_FULL_WAIT_SECONDS * random.uniform(0.5, 1.5))
@@ -549,6 +580,13 @@ async def drop_result(task: Task) -> None:
     document = await db.find_by_id(COLLECTION, task.id, {"result_attempt": 1})
     if document is None or document["result_attempt"] != task.attempts:
         await files.delete(COLLECTION, [task.result_file(task.attempts)])
+
+
+async def count_waiting() -> None:
+    """Counts the tasks of all members that wait; a chore."""
+    FIGURES.waiting = await db.collection(COLLECTION).count_documents(
+        {"status": TaskStatus.QUEUED}, limit=MOST_COUNTED
+    )
 
 
 async def take_back_lost() -> int:
@@ -761,13 +799,14 @@ async def _requeue(task: Task, due_at: datetime, **fields: Any) -> Task | None:
         **fields,
     )
     if changed is not None:
+        FIGURES.repeated += changed.attempts == task.attempts
         queued.set()
     return changed
 
 
 async def _end(task: Task, status: TaskStatus, **fields: Any) -> Task | None:
     now = utc_now()
-    return await _change(
+    ended = await _change(
         task,
         status=status,
         due_at=None,
@@ -777,6 +816,10 @@ async def _end(task: Task, status: TaskStatus, **fields: Any) -> Task | None:
         expires_at=now + timedelta(days=settings.task_result_days),
         **fields,
     )
+    if ended is not None:
+        count = getattr(FIGURES, status) + 1
+        setattr(FIGURES, status, count)
+    return ended
 
 
 async def _remove(task: Task) -> bool:

@@ -10,8 +10,10 @@ from pydantic import SecretStr
 
 from app import app
 from config.settings import Environment
-from tests import factories
+from models.tasks import TaskStatus
+from tests import factories, trials
 from tests.problems import assert_problem
+from utils import tasks
 
 Client = httpx.AsyncClient
 
@@ -94,3 +96,60 @@ class TestToken:
         with told(environment=Environment.PRODUCTION):
             response = await client.get("/metrics")
         assert_problem(response, 404, "not-found")
+
+
+async def _numbers(client: Client) -> dict[str, float]:
+    """The metrics without labels, by name."""
+    text = (await client.get("/metrics")).text
+    rows = [line.rsplit(" ", 1) for line in text.splitlines()]
+    return {
+        row[0]: float(row[1])
+        for row in rows
+        if row[0].startswith(("muster_model", "muster_task"))
+    }
+
+
+class TestTasks:
+    async def test_models_and_tasks(self, client: Client) -> None:
+        """Loaded once for two tasks; what was done outlives who did it."""
+        caller, before = await factories.member(), await _numbers(client)
+        body = {"array": [[0] * 8] * 8, "model": "digits"}
+        async with trials.working():
+            for _ in range(2):
+                task = await client.post(
+                    "/v1/processes/classify", json=body, auth=caller
+                )
+                submitted = await tasks.get_task(
+                    task.json()["id"], actor=caller.actor
+                )
+                done = await trials.wait_for(submitted)
+                assert done.status is TaskStatus.SUCCEEDED, done.error
+            during = await _numbers(client)
+        after = await _numbers(client)
+        for name, more in (
+            ("muster_model_cache_hits_total", 1),
+            ("muster_model_cache_misses_total", 1),
+            ("muster_model_cache_loads_total", 1),
+            ("muster_tasks_submitted_total", 2),
+            ("muster_tasks_begun_total", 2),
+            ("muster_tasks_succeeded_total", 2),
+            ("muster_tasks_failed_total", 0),
+        ):
+            assert after[name] == during[name] == before[name] + more, name
+        assert during["muster_model_cache_models"] == 1
+        assert during["muster_model_cache_bytes"] > 1_000_000
+        assert during["muster_task_processes"] == 1
+        assert after["muster_model_cache_bytes"] == 0
+        assert after["muster_task_processes"] == 0
+
+    async def test_waiting(self, client: Client) -> None:
+        for _ in range(3):
+            await factories.task(status=TaskStatus.QUEUED)
+        await tasks.count_waiting()
+        assert (await _numbers(client))["muster_tasks_waiting"] == 3
+
+    async def test_bounded(self, client: Client) -> None:
+        """Neither members nor processes have series of their own."""
+        await factories.task()
+        names = [*await _numbers(client)]
+        assert names and not any("{" in name for name in names)

@@ -217,6 +217,15 @@ class TestFollow:
         ids = [number for number, _ in events]
         assert ids == sorted(set(ids))
 
+    async def test_head(self, client: httpx.AsyncClient) -> None:
+        """The task never ends, but the answer does."""
+        caller = await factories.member()
+        task = await factories.task(caller.actor, TaskStatus.RUNNING)
+        response = await client.head(f"{BASE}/{task.id}/events", auth=caller)
+        assert response.status_code == 200
+        assert response.headers["Content-Type"].startswith("text/event-stream")
+        assert response.content == b""
+
     async def test_resumes(self, client: httpx.AsyncClient) -> None:
         caller = await factories.member()
         task = await factories.task(caller.actor)

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -108,7 +109,7 @@ def test_a_stream_goes_on_at_another_worker(
 
 def test_killed_database(service: Service, person: Person) -> None:
     """What was taken in before and after its death is done."""
-    taken = []
+    taken: list[str] = []
 
     def submit() -> bool:
         response = person.send(
@@ -127,11 +128,9 @@ def test_killed_database(service: Service, person: Person) -> None:
     for _ in range(10):
         submit()
     for task_id in taken:
-        running.wait_for(
-            lambda task_id=task_id: _is_done(person, task_id), 60
-        )
+        running.wait_for(partial(_is_done, person, task_id), 60)
 
 
 def _is_done(person: Person, task_id: str) -> bool:
     response = person.get(f"/v1/tasks/{task_id}")
-    return response.json().get("status") == "succeeded"
+    return bool(response.json().get("status") == "succeeded")
