@@ -157,17 +157,7 @@ class Metrics:  # pylint: disable=too-many-instance-attributes  # Numbers.
                 *totals,
             )
         ]
-        self._levels = [
-            (
-                level,
-                self._gauge(
-                    level.name,
-                    level.help,
-                    "livemostrecent" if level.shared else "livesum",
-                ),
-            )
-            for level in levels
-        ]
+        self._levels = [(level, self._gauge_of(level)) for level in levels]
         self._handed_over = {total.name: 0.0 for total, _ in self._totals}
 
     def begin(self, _origin: Origin) -> None:
@@ -217,6 +207,10 @@ class Metrics:  # pylint: disable=too-many-instance-attributes  # Numbers.
             multiprocess_mode=mode,  # type: ignore[arg-type]  # One of them.
             registry=self._registry,
         )
+
+    def _gauge_of(self, level: Level) -> Gauge:
+        mode = "livemostrecent" if level.shared else "livesum"
+        return self._gauge(level.name, level.help, mode)
 
     def _hand_over(self) -> None:
         self._running.set(self._in_progress)

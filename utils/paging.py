@@ -6,14 +6,14 @@ Owns no collection. May call: nobody.
 import base64
 import binascii
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from config import db
-from models.base import Page, PageQuery
+from models.base import Page, PageQuery, utc_now
 from models.exceptions import InvalidRequestError
 
 # What a document keeps to be found by is of no use to its reader.
@@ -101,6 +101,8 @@ def after(
     }
 
 
+# Each has a name where it is called.
+# pylint: disable-next=too-many-arguments
 async def page_by_time(
     collection: db.Collection,
     query: PageQuery,
@@ -152,6 +154,34 @@ async def page_by_time(
             at_ms=to_milliseconds(document[key]),
         ),
     )
+
+
+def spans(
+    query: PageQuery, *, asked: str, key: str, lengths: Sequence[timedelta]
+) -> Iterator[db.Document]:
+    """What to ask for in turn until a page of the latest is full.
+
+    The embedded server reads a range to its end before it takes a page of it.
+
+    Args:
+        query: which page.
+        asked: fingerprint of the query.
+        key: the field of the time.
+        lengths: how far back to look, from where the last page ended; then
+            all is asked for.
+
+    Raises:
+        InvalidRequestError: the cursor is malformed or of another query.
+    """
+    end, bounds = utc_now(), {}
+    if query.cursor is not None:
+        last = decode(TimeCursor, query.cursor, query=asked)
+        end = from_milliseconds(last.at_ms + 1)
+        bounds = {"$lt": end}
+    for length in lengths:
+        if end - _EPOCH > length:
+            yield {key: {"$gte": end - length, **bounds}}
+    yield {key: bounds} if bounds else {}
 
 
 def page_of(

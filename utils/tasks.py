@@ -85,6 +85,15 @@ _BACK_OFF: Final = timedelta(seconds=2)
 _LONGEST_BACK_OFF: Final = timedelta(minutes=10)
 _FULL_WAIT_SECONDS: Final = 1.0
 _AT_ONCE: Final = 20
+# Who has fewer tasks is shown them by one query; of more, a page is looked for
+# among the latest first.
+_MANY: Final = 500
+_SPANS: Final = (
+    timedelta(minutes=1),
+    timedelta(minutes=20),
+    timedelta(hours=6),
+    timedelta(days=3),
+)
 # The embedded server reads all that waits, whatever is wanted of it: 35 ms for
 # 2 000 tasks. So a look takes many ids, which grow old, see `claim`.
 _DUE_AT_ONCE: Final = 100
@@ -248,17 +257,43 @@ async def list_tasks(query: TaskQuery, *, actor: Actor) -> Page[TaskRead]:
     owner_id = query.owner_id or actor.user_id
     if owner_id != actor.user_id and not actor.is_admin:
         raise ForbiddenError("Only an admin sees the tasks of others.")
-    wanted = {"status": query.status, "process": query.process}
+    select: db.Document = {"owner_id": owner_id}
+    if query.status is not None:
+        select["status"] = query.status
+    asked = paging.fingerprint(query, owner_id)
+    found = await db.collection(COLLECTION).count_documents(
+        select, limit=_MANY
+    )
+    page = Page[TaskRead](items=[], next_cursor=None)
+    for span in paging.spans(
+        query,
+        asked=asked,
+        key="created_at",
+        lengths=_SPANS if found == _MANY else (),
+    ):
+        page = await _page(query, asked, select=select, span=span)
+        if page.next_cursor is not None:
+            break
+    return page
+
+
+async def _page(
+    query: TaskQuery, asked: str, *, select: db.Document, span: db.Document
+) -> Page[TaskRead]:
+    where: list[db.Document] = [{"status": {"$ne": TaskStatus.HIDDEN}}]
+    if query.process is not None:
+        where.append({"process": query.process})
+    if span:
+        # Of the two, a time that is bounded leaves less to be read.
+        where.append({key: select[key] for key in select if key != "owner_id"})
+        select = {"owner_id": select["owner_id"], **span}
     return await paging.page_by_time(
         db.collection(COLLECTION),
         query,
-        asked=paging.fingerprint(query, owner_id),
+        asked=asked,
         key="created_at",
-        select={"owner_id": owner_id},
-        where=[
-            {"status": {"$ne": TaskStatus.HIDDEN}},
-            *({key: value} for key, value in wanted.items() if value),
-        ],
+        select=select,
+        where=where,
         show=lambda document: TaskRead.of(Task.from_document(document)),
         descending=True,
         without=WITHOUT_DATA,

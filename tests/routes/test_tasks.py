@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from io import BytesIO
 from typing import Any
 
@@ -11,8 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
+from config import db
 from config.main import settings
-from models.tasks import TaskStatus
+from models.base import utc_now
+from models.tasks import Task, TaskStatus
 from tests import factories
 from tests.commands import counted
 from tests.problems import assert_problem
@@ -53,6 +56,33 @@ class TestListTasks:
             BASE, params={"status": "queued"}, auth=caller
         )
         assert page.json()["items"][0]["id"] == waits.id
+
+    async def test_many(self, client: httpx.AsyncClient) -> None:
+        """Pages are looked for in spans of time; none is left out by that."""
+        caller, now = await factories.member(), utc_now()
+        made = [
+            Task(
+                process="np_array",
+                owner_id=caller.user.id,
+                status=TaskStatus.SUCCEEDED,
+                created_at=now - timedelta(seconds=number**2 // 3),
+            ).dict()
+            for number in range(700)
+        ]
+        await db.collection("tasks").insert_many(made)
+        query: dict[str, Any] = {"limit": 100, "status": "succeeded"}
+        shown: list[dict[str, Any]] = []
+        while True:
+            with counted() as commands:
+                page = await client.get(BASE, params=query, auth=caller)
+            assert len(commands) <= 7
+            shown += page.json()["items"]
+            query["cursor"] = page.json()["next_cursor"]
+            if query["cursor"] is None:
+                break
+        assert len(shown) == len({each["id"] for each in shown}) == 700
+        times = [each["created_at"] for each in shown]
+        assert times == sorted(times, reverse=True)
 
     async def test_of_another(self, client: httpx.AsyncClient) -> None:
         other, admin = await factories.member(), await factories.admin()
@@ -352,8 +382,11 @@ class TestQuota:
         assert {each["id"] for each in listed.json()["items"]} == taken
         assert len(taken) <= 3
 
-    async def test_running(self, client: httpx.AsyncClient) -> None:
+    async def test_running(
+        self, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """One too many waits on, and is begun when there is room."""
+        monkeypatch.setattr(tasks, "_FULL_WAIT_SECONDS", 0)
         caller = await _member_of_tier(client, running=1)
         first, second = [
             (await _submit(client, caller)).json()["id"] for _ in range(2)
