@@ -201,19 +201,15 @@ def broker_of(
 
 
 def _redis(url: str, name: str) -> "AsyncBroker":
-    from taskiq_redis import RedisStreamBroker
+    from config.redis_stream import RedisStream
 
-    return RedisStreamBroker(
+    return RedisStream(
         url,
         queue_name=name,
         consumer_group_name=name,
         # All that was sent, also before the first worker came.
         consumer_id="0",
-        # By default one worker takes a hundred, whatever it can run.
-        xread_count=1,
         maxlen=_MOST_ENTRIES,
-        # A worker that is killed with the lock would hold up all others.
-        unacknowledged_lock_timeout=10,
     )
 
 

@@ -161,8 +161,14 @@ def sending_chores(broker: Broker) -> tuple[Chore, ...]:
     return (
         Chore(
             "sending tasks",
-            partial(task_worker.send_due, broker),
+            partial(task_worker.send_new, broker),
             every_seconds=_SEND_SECONDS,
             wake=tasks.queued,
+        ),
+        # Not at each submission: it goes through all that waits.
+        Chore(
+            "sending tasks again",
+            partial(task_worker.send_due, broker),
+            every_seconds=_SEND_SECONDS,
         ),
     )

@@ -236,14 +236,18 @@ class Worker:
         return now
 
 
-async def send_due(broker: Broker) -> None:
-    """Has a broker carry what is queued, and again what it may have lost."""
+async def send_new(broker: Broker) -> None:
+    """Has a broker carry what this process has queued."""
     while tasks.outbox:
         if not await broker.send(tasks.outbox[0]):
             # It is due again after a while, as are all others.
             tasks.outbox.clear()
             return
         tasks.outbox.popleft()
+
+
+async def send_due(broker: Broker) -> None:
+    """Has a broker carry what is tried again, and what it may have lost."""
     while due := await tasks.list_due():
         for task_id in due:
             if await tasks.resend(task_id) and not await broker.send(task_id):

@@ -134,6 +134,7 @@ async def _working(slots: int) -> AsyncIterator[Broker]:
     async def send() -> None:
         while True:
             tasks.queued.clear()
+            await task_worker.send_new(broker)
             await task_worker.send_due(broker)
             with suppress(TimeoutError):
                 async with asyncio.timeout(1):
