@@ -33,6 +33,7 @@ from routes.idempotency import SubmissionRoute, deed_of
 from routes.problems import COMMON, WITH_BODY, member_problems, problems
 from utils import process_registry, submissions, task_results, tasks
 from utils.process_registry import Process
+from utils.processes.np_array import Operation
 
 router = APIRouter(
     tags=["Compute"],
@@ -49,7 +50,11 @@ _BODY: Final[dict[str, Any]] = {
                 "type": "object",
                 "properties": {
                     "array": {"description": "Nested lists of numbers."},
-                    "operation": {"type": "string"},
+                    "operation": {
+                        "type": "string",
+                        "enum": [*Operation],
+                        "default": Operation.STATISTICS,
+                    },
                 },
                 "required": ["array"],
                 "examples": [

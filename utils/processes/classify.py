@@ -87,6 +87,7 @@ class Classes(BaseModel):
             counted = Counter(self.labels)
             bars = axes.bar(names, [counted[name] for name in names])
             axes.bar_label(bars, padding=2)
+            axes.locator_params("y", integer=True)
             axes.set(
                 title=f"{len(self.labels)} samples: {self.about}",
                 ylabel="samples",

@@ -60,6 +60,13 @@ class Spectrum(BaseModel):
             if len(channels) > 1:
                 label = f"channel {number}: {label}"
             plots.show_line(axes, channel, x=self.frequencies, label=label)
+            nearest = np.argmin(np.abs(self.frequencies - peak))
+            axes.plot(
+                self.frequencies[nearest],
+                channel[nearest],
+                marker="v",
+                color=plots.COLOURS[number],
+            )
         axes.set_ylim(bottom=0)
         axes.set(
             title=f"Spectrum, {self.window} window, steps of "
