@@ -42,6 +42,8 @@ def pytest_configure(config: pytest.Config) -> None:
         RATE_LIMIT_ANONYMOUS="1000000/60",
         RATE_LIMIT_DEFAULT="1000000/60",
         JWT_SECRET_KEY="the tests' own key, known to everybody",
+        # Threads that wait for each other would keep the other tests waiting.
+        OMP_NUM_THREADS="1",
     )
 
 
