@@ -114,9 +114,13 @@ async def _race(
 
 class TestOneMachine:
     def test_exactly_the_limit(self, service: Service) -> None:
+        headers = _new_member(service)
+        answers = asyncio.run(_race([service], headers))
+        # Who came while a worker held the last share was refused: it is there
+        # for the next ones, to the last token.
+        answers += asyncio.run(_race([service], headers, times=40))
         # To learn who they are, one request was made.
-        answers = asyncio.run(_race([service], _new_member(service)))
-        assert answers == {204: 99, 429: 301}
+        assert answers == {204: 99, 429: 341}
 
     def test_a_change_counts_for_all_workers(self, service: Service) -> None:
         with service.client() as client:

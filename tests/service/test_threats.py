@@ -403,7 +403,10 @@ class TestOperators:
                 filled = _fill(path, quote(value, safe=""))
                 response = admin.get(filled)
                 assert response.status_code in (200, 401, 404, 405, 422), filled
-                assert response.status_code != 200 or "." in path, filled
+                # A client resolves `..` itself, and asks for another path.
+                is_same = response.url.path.count("/") == path.count("/")
+                if is_same and "." not in path:
+                    assert response.status_code != 200, filled
 
 
 class TestLogs:
