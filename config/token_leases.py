@@ -213,7 +213,10 @@ class TokenLeases:
             left -= 1
             waiter.set_result(left)
         surplus = max(0, share.tokens - len(waiting))
-        self._put(window, Share(surplus, share.leased))
+        if self._put(window, Share(surplus, share.leased)) is None:
+            # Another worker was stopped in the bucket, or there is no place.
+            held, _, _ = self._held.get(window.key, _NOTHING_HELD)
+            self._hold(window, held + surplus, left - 1)
         for waiter in waiting[share.tokens :]:
             if share.leased < window.limit:
                 waiters.append(waiter)

@@ -1,8 +1,11 @@
 """Token leases: never more than the limit, and few questions."""
 
 import asyncio
+import subprocess
+import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,30 @@ from config.token_pool import Lack, Taken, TokenPool
 from tests.logged import logged
 
 LOG = "muster.rate_limits"
+
+
+# Like a worker that was stopped in the middle.
+_HOLDER = """
+import fcntl, sys
+with open(sys.argv[1], "r+b") as file:
+    fcntl.lockf(file, fcntl.LOCK_EX)
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextmanager
+def _held(path: Path) -> Iterator[None]:
+    """Another process holds all buckets of a pool."""
+    with subprocess.Popen(
+        [sys.executable, "-c", _HOLDER, path],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        yield
+        holder.kill()
 
 
 class Store:
@@ -112,6 +139,26 @@ class TestTake:
     ) -> None:
         await _take(leases, window(40_000), 1200)
         assert await leases.take(window(1000)) is None
+
+    async def test_what_the_pool_can_not_take_is_not_lost(
+        self, store: Store, tmp_path: Path
+    ) -> None:
+        """Another worker is stopped with the bucket, before a grant arrives."""
+        asked, path = window(20), tmp_path / "tokens"
+        with ExitStack() as holders:
+
+            async def lease(asked: Window, wanted: int) -> Share:
+                share = await store.lease(asked, wanted)
+                if len(store.asked) == 1:
+                    holders.enter_context(_held(path))
+                return share
+
+            leases = TokenLeases(path, lease)
+            first = await leases.take(asked)
+            assert store.asked == [10]
+        rest = [await leases.take(asked) for _ in range(20)]
+        await leases.aclose()
+        assert [first, *rest] == [*range(19, -1, -1), None]
 
     async def test_refusals_ask_nobody(
         self, store: Store, leases: TokenLeases

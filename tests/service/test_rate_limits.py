@@ -114,13 +114,9 @@ async def _race(
 
 class TestOneMachine:
     def test_exactly_the_limit(self, service: Service) -> None:
-        headers = _new_member(service)
-        answers = asyncio.run(_race([service], headers))
-        # Who came while a worker held the last share was refused: it is there
-        # for the next ones, to the last token.
-        answers += asyncio.run(_race([service], headers, times=40))
         # To learn who they are, one request was made.
-        assert answers == {204: 99, 429: 341}
+        answers = asyncio.run(_race([service], _new_member(service)))
+        assert answers == {204: 99, 429: 301}
 
     def test_a_change_counts_for_all_workers(self, service: Service) -> None:
         with service.client() as client:
@@ -192,9 +188,8 @@ class TestTwoMachines:
         headers = _new_member(machines[0])
         answers = asyncio.run(_race(machines, headers))
         answers += asyncio.run(_race(machines, headers))
-        # Each machine may keep some of its last share, and lose one that the
-        # store granted and told of too late.
-        assert 99 - 2 * 20 <= answers[204] <= 99
+        # Each machine may keep some of its last share.
+        assert 90 <= answers[204] <= 99
         assert answers[429] == 800 - answers[204]
 
 
