@@ -71,6 +71,15 @@ class TaskWorker(StrEnum):
     SEPARATE = "separate"
 
 
+class SessionEngine(StrEnum):
+    """What runs the containers of sessions."""
+
+    AUTO = "auto"
+    DOCKER = "docker"
+    SWARM = "swarm"
+    OFF = "off"
+
+
 class OnStoreLoss(StrEnum):
     """What happens to requests while nobody can count them."""
 
@@ -158,6 +167,64 @@ class Settings(BaseSettings):
         None,
         description="Where clients reach Muster, which addresses in answers "
         "begin with; unset, they begin with what the request was sent to.",
+    )
+
+    session_engine: SessionEngine = Field(
+        SessionEngine.AUTO,
+        description="What runs sessions: docker, swarm, off; auto takes Docker "
+        "where it answers.",
+    )
+    docker_host: str = Field(
+        "unix:///var/run/docker.sock",
+        description="Where the Docker Engine answers: unix:///… or tcp://….",
+    )
+    session_gpus: str = Field(
+        "",
+        description="GPUs that NVML does not show, separated by commas, each "
+        "id=name/MiB, such as GPU-5c1f=A100/40960.",
+    )
+    session_address: str = Field(
+        "127.0.0.1",
+        description="Address of the engine's machine that ports of sessions "
+        "are published on.",
+    )
+    session_subnets: str = Field(
+        "10.213.0.0/16",
+        description="Addresses that the networks of sessions are cut from, 16 "
+        "for each; no other network may use them.",
+    )
+    session_label: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9_-]{1,63}$",
+        description="Names this Muster on an engine that others use as well; "
+        "unset: MONGO_DB_NAME.",
+    )
+    session_max: int = Field(
+        2,
+        ge=1,
+        description="Sessions of a member at the same time, unless their tier "
+        "says otherwise.",
+    )
+    session_gpu_hours_per_week: float = Field(
+        40,
+        gt=0,
+        description="GPU-hours of a member in seven days, unless their tier "
+        "says otherwise.",
+    )
+    session_start_seconds: int = Field(
+        120,
+        ge=1,
+        description="A session whose port does not answer by then has failed.",
+    )
+    session_warning_minutes: int = Field(
+        15,
+        ge=1,
+        description="So long before its end a session's owner is warned.",
+    )
+    session_offer_minutes: int = Field(
+        10,
+        ge=1,
+        description="So long GPUs are kept for the first in line.",
     )
 
     allowed_hosts: str | None = Field(

@@ -60,6 +60,7 @@
     ├── NotReadyError                    503 not-ready
     └── RateLimitUnavailableError        503 rate-limit-unavailable
 
+What can go wrong with sessions is a branch of its own: `session_errors.py`.
 A class says what happened; its constructor takes the facts, which become
 members of the problem+json answer (RFC 9457). `routes/problems.py` makes it.
 """

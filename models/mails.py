@@ -21,6 +21,9 @@ class MailKind(StrEnum):
     EVENT_HANDED_OVER = "event-handed-over"
     EVENT_INVITATION = "event-invitation"
     SEAT_PROMOTION = "seat-promotion"
+    SESSION_EXPIRES = "session-expires"
+    SESSION_OFFERED = "session-offered"
+    COMPUTE_SHORT = "compute-short"
 
 
 class MailState(StrEnum):

@@ -31,7 +31,14 @@ ADMIN_SCOPES: Final = frozenset({Scope.ADMIN_READ, Scope.ADMIN_WRITE})
 _AREAS: Final = {scope.partition(":")[0] for scope in Scope}
 _ADMINS: Final = "audit http-events tiers".split()
 # What processes are called is no area: /v1/processes/images/{id}/blur.
-_COMPUTE: Final = ("/v1/processes", "/v1/tasks", "/process_", "/result/")
+_COMPUTE: Final = (
+    "/v1/processes",
+    "/v1/tasks",
+    "/process_",
+    "/result/",
+    "/v1/gpus",
+    "/v1/session",
+)
 _READING: Final = ("GET", "HEAD")
 
 

@@ -14,6 +14,7 @@ from pydantic import (
 
 from models.base import (
     ExtendedBaseModel,
+    JsonFloat,
     JsonInt,
     RequestModel,
     UtcTime,
@@ -86,6 +87,28 @@ class TierTaskQuotasUpdate(TierTaskQuotas):
     model_config = ConfigDict(extra="forbid")
 
 
+class TierSessionQuotas(BaseModel):
+    """How much of the GPUs a tier's members may use, each for themselves."""
+
+    sessions: Quota | None = Field(
+        None,
+        description="Sessions at the same time. Null here or below: the "
+        "default.",
+        examples=[4],
+    )
+    gpu_hours_per_week: (
+        Annotated[JsonFloat, Field(gt=0, le=1_000_000)] | None
+    ) = Field(
+        None, description="GPU-hours in seven days.", examples=[100.0]
+    )
+
+
+class TierSessionQuotasUpdate(TierSessionQuotas):
+    """A change of session quotas; what is left out stays."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
 class Tier(ExtendedBaseModel):
     """A group of members as stored, with what they may use.
 
@@ -93,6 +116,7 @@ class Tier(ExtendedBaseModel):
         name: what members keep of it; it never changes.
         limits: in the order in which they were added; paths differ.
         task_quotas: what differs from the settings.
+        session_quotas: likewise.
         revision: changes with every change.
     """
 
@@ -100,6 +124,7 @@ class Tier(ExtendedBaseModel):
     description: str = ""
     limits: list[RateLimit] = []
     task_quotas: TierTaskQuotas = TierTaskQuotas()
+    session_quotas: TierSessionQuotas = TierSessionQuotas()
     created_at: UtcTime = Field(default_factory=utc_now)
     updated_at: UtcTime = Field(default_factory=utc_now)
     revision: str = Field(default_factory=new_id)
@@ -114,6 +139,7 @@ class TierCreate(RequestModel):
     )
     description: Description = Field("", examples=["Members who teach."])
     task_quotas: TierTaskQuotasUpdate = Field(TierTaskQuotasUpdate())
+    session_quotas: TierSessionQuotasUpdate = Field(TierSessionQuotasUpdate())
 
 
 class TierUpdate(RequestModel):
@@ -121,6 +147,7 @@ class TierUpdate(RequestModel):
 
     description: Description = Field("", examples=["Members who teach."])
     task_quotas: TierTaskQuotasUpdate = Field(TierTaskQuotasUpdate())
+    session_quotas: TierSessionQuotasUpdate = Field(TierSessionQuotasUpdate())
 
 
 class RateLimitCreate(RequestModel):
@@ -167,6 +194,7 @@ class TierRead(BaseModel):
     description: str
     rate_limits: list[RateLimitRead]
     task_quotas: TierTaskQuotas
+    session_quotas: TierSessionQuotas
     created_at: datetime
     updated_at: datetime
 

@@ -177,6 +177,40 @@ def _promotion(facts: MailFacts) -> list[str]:
     ]
 
 
+def _session_expires(facts: MailFacts) -> list[str]:
+    more = facts.more or {}
+    return [
+        f"Your session ends at {more.get('expires_at', 'its time')}",
+        f"your session {more.get('template', '')} ends at "
+        f"{more.get('expires_at', 'its time')}, and what it keeps in memory is "
+        "lost. Save your work, or ask for more time:",
+        f"    POST /v1/sessions/{more.get('session_id', '')}/extend",
+    ]
+
+
+def _session_offered(facts: MailFacts) -> list[str]:
+    more = facts.more or {}
+    return [
+        "A GPU is free for you",
+        f"what you wait for in line is free: {more.get('gpus', '')} GPUs are "
+        f"kept for you until {more.get('expires_at', 'soon')}. Take them:",
+        "    POST /v1/sessions",
+        "Later, they go to the next in line.",
+    ]
+
+
+def _compute_short(facts: MailFacts) -> list[str]:
+    more = facts.more or {}
+    return [
+        f"Too few GPUs for {facts.title}",
+        f"GPUs are missing that the seats of {facts.title} were to have: there "
+        f"are enough for {more.get('feasible', 'fewer')} seats now.",
+        _event(facts),
+        "Tell your guests, or give each seat less: PUT "
+        "/v1/events/{id}/compute.",
+    ]
+
+
 _WRITERS: Final[Mapping[MailKind, Callable[[MailFacts], list[str]]]] = {
     MailKind.EMAIL_VERIFICATION: _email_verification,
     MailKind.PASSWORD_RESET: _password_reset,
@@ -189,6 +223,9 @@ _WRITERS: Final[Mapping[MailKind, Callable[[MailFacts], list[str]]]] = {
     MailKind.EVENT_HANDED_OVER: _handed_over,
     MailKind.EVENT_INVITATION: _invitation,
     MailKind.SEAT_PROMOTION: _promotion,
+    MailKind.SESSION_EXPIRES: _session_expires,
+    MailKind.SESSION_OFFERED: _session_offered,
+    MailKind.COMPUTE_SHORT: _compute_short,
 }
 
 

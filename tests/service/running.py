@@ -32,8 +32,11 @@ RUN = ("sh", "run.sh")
 START_SECONDS = 40
 STOP_SECONDS = 30
 
-# Below the embedded database's ports, and those of outgoing connections.
+# Below the embedded database's ports, and those of outgoing connections. The
+# processes of one run share them out: what is free to two is taken by one.
 _PORTS = range(10_000, 20_000)
+_SHARE = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+_SHARES = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 
 # What the tests' own process was told, and a service must not inherit.
 _OTHERS_SETTINGS = {"DYNO", *map(str.upper, Settings.model_fields)}
@@ -55,7 +58,7 @@ def wait_for(condition: Callable[[], object], seconds: float = 20) -> float:
 def free_port() -> int:
     """A port that nobody listens on."""
     while True:
-        port = random.choice(_PORTS)
+        port = random.choice(_PORTS[_SHARE::_SHARES])
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:

@@ -1,7 +1,6 @@
 """A Muster of the test's own: one `uvicorn app:app`, one database."""
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from pymongo import MongoClient
 
 from config import db
 from tests import factories
+from tests.service.running import free_port
 
 ROOT = Path(__file__).parents[2]
 ADMIN = "admin@example.org"
@@ -53,7 +53,7 @@ def served(checkout: Path = ROOT, **settings: str) -> Iterator[Served]:
         input=factories.PASSWORD, text=True, check=True, cwd=ROOT,
         env=environment, stdout=subprocess.DEVNULL,
     )  # fmt: skip
-    port = _free_port()
+    port = free_port()
     with subprocess.Popen(
         [sys.executable, "-m", "uvicorn", "app:app", "--port", str(port)],
         cwd=checkout, env=environment, stdout=subprocess.DEVNULL,
@@ -67,12 +67,6 @@ def served(checkout: Path = ROOT, **settings: str) -> Iterator[Served]:
             server.terminate()
     with MongoClient[db.Document](os.environ["MUSTER_TEST_DB_URI"]) as client:
         client.drop_database(name)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _wait_for(base_url: str) -> None:
