@@ -43,6 +43,14 @@ TAGS = [
         "name": "Compute",
         "description": "Processes, and the tasks that call them.",
     },
+    {
+        "name": "Sessions",
+        "description": "GPUs, and containers that members compute in.",
+    },
+    {
+        "name": "Compute at events",
+        "description": "What seats grant, and the organiser's board.",
+    },
     {"name": "Audit", "description": "Who did what to whom, for admins."},
     {
         "name": "Calendars",
