@@ -26,8 +26,8 @@ class Prewarm(StrEnum):
     """What is made ready before the doors open."""
 
     NONE = "none"
-    IMAGES = "images"
-    SESSIONS = "sessions"
+    IMAGE = "image"
+    START = "start"
 
 
 class RehearsalStatus(StrEnum):
@@ -164,8 +164,8 @@ class ComputeWrite(RequestModel):
     )
     prewarm: Prewarm = Field(
         Prewarm.NONE,
-        description="What is made ready before sessions may start: `images` "
-        "are pulled, `sessions` are started for all who go.",
+        description="What is made ready before sessions may start: `image` is "
+        "pulled; with `start`, sessions are started for all who go.",
     )
     prewarm_minutes: _Minutes = Field(
         10, description="So long before that.", examples=[10]
@@ -173,10 +173,10 @@ class ComputeWrite(RequestModel):
 
     @model_validator(mode="after")
     def _check_prewarm(self) -> Self:
-        if self.prewarm is Prewarm.SESSIONS and self.needs_check_in:
+        if self.prewarm is Prewarm.START and self.needs_check_in:
             raise ValueError(
                 "sessions that are started before anybody came in can't wait "
-                "for a check-in: prewarm images only, or set needs_check_in to "
+                "for a check-in: prewarm the image only, or set needs_check_in to "
                 "false"
             )
         return self
