@@ -1,8 +1,30 @@
 #!/bin/sh
 # Sets itself up and runs all tests; arguments go to pytest, e.g.
 # `sh test.sh -k cancel`. With MONGO_DB_URI set, they run on that server.
+# Those marked `engine` run beside a Docker Engine that is started for them, in
+# a network of their own: on the embedded database always.
 set -eu
 cd "$(dirname "$0")"
 setup() { . scripts/environment.sh; }
 setup requirements.txt requirements-dev.txt
-exec python -m pytest -n "${TEST_PROCESSES:-auto}" --dist worksteal "$@"
+suite() {
+    python -m pytest -n "${TEST_PROCESSES:-auto}" --dist worksteal "$@"
+}
+with_engine() {
+    env -u MONGO_DB_URI tests/engine/with-docker.sh \
+        python -m pytest -n "${TEST_PROCESSES:-auto}" --dist worksteal "$@"
+}
+case " $* " in
+"  ")
+    status=0
+    suite -m "not engine" || status=$?
+    if tests/engine/with-docker.sh --check; then
+        with_engine -m engine tests/engine || status=$?
+    else
+        echo "test.sh: the tests of sessions' engine are left out" >&2
+    fi
+    exit $status
+    ;;
+*" engine "* | *tests/engine*) with_engine "$@" ;;
+*) suite "$@" ;;
+esac

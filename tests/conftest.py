@@ -18,6 +18,9 @@ from tests.commands import RECORDER
 
 _DATA_DIR = "MUSTER_TEST_DATA_DIR"
 _URI = "MUSTER_TEST_DB_URI"
+# Set by `tests/engine/with-docker.sh` alone: tests keep away from an engine
+# that somebody uses.
+_ENGINE = "MUSTER_TEST_ENGINE"
 _HELD: list[EmbeddedDatabase] = []
 _OWN_DATA_DIR = pytest.StashKey[str]()
 
@@ -42,9 +45,24 @@ def pytest_configure(config: pytest.Config) -> None:
         RATE_LIMIT_ANONYMOUS="1000000/60",
         RATE_LIMIT_DEFAULT="1000000/60",
         JWT_SECRET_KEY="the tests' own key, known to everybody",
+        SESSION_ENGINE="docker" if _ENGINE in os.environ else "off",
+        DOCKER_HOST=os.environ.get(_ENGINE, "unix:///nowhere/docker.sock"),
+        SESSION_GPUS=",".join(f"GPU-test-{i}=Test/40960" for i in range(4)),
         # Threads that wait for each other would keep the other tests waiting.
         OMP_NUM_THREADS="1",
     )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leaves out what needs an engine where none of its own was started."""
+    if _ENGINE in os.environ:
+        return
+    elsewhere = pytest.mark.skip(
+        reason="needs a Docker Engine of its own: sh test.sh -m engine"
+    )
+    for item in items:
+        if item.get_closest_marker("engine"):
+            item.add_marker(elsewhere)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

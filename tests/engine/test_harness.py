@@ -1,0 +1,36 @@
+"""The tests' own engine answers, has its images, and is nobody else's."""
+
+import asyncio
+
+import pytest
+
+from tests.engine.engines import BUSYBOX, PYTHON, docker_host
+
+pytestmark = pytest.mark.engine
+
+
+async def docker(*words: str) -> str:
+    """What the engine's own client says."""
+    client = await asyncio.create_subprocess_exec(
+        *("docker", "--host", docker_host(), *words),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    said, _ = await client.communicate()
+    assert client.returncode == 0
+    return said.decode()
+
+
+@pytest.mark.parametrize(
+    ("image", "command"),
+    [(BUSYBOX, ["echo", "here"]), (PYTHON, ["python3", "-c", "print('here')"])],
+)
+async def test_images(image: str, command: list[str]) -> None:
+    """Containers of both images run."""
+    assert await docker("run", "--rm", image, *command) == "here\n"
+
+
+async def test_gpus() -> None:
+    """A container that asks for a GPU is told which it has."""
+    device = "device=GPU-test-1"
+    said = await docker("run", "--rm", "--gpus", device, BUSYBOX, "env")
+    assert "NVIDIA_VISIBLE_DEVICES=GPU-test-1" in said.split()
