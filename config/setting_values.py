@@ -11,6 +11,8 @@ from urllib.parse import unquote, urlsplit
 # With and without TLS.
 BROKER_SCHEMES = ("redis", "rediss", "amqp", "amqps", "nats", "tls")
 
+# Names of devices go into an environment, and into an orchestrator's lists.
+_GPU = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.:-]{0,63})=([^=/]+)/([1-9]\d{0,8})")
 _RATE = re.compile(r"([1-9]\d{0,8})/([1-9]\d{0,6})")
 _HOST = re.compile(r"\*|(\*\.)?[a-z0-9-]+(\.[a-z0-9-]+)*|\[[0-9a-f:.]+\]")
 _ORIGIN = re.compile(r"https?://(\*\.)?[A-Za-z0-9.-]+(:\d{1,5})?")
@@ -39,6 +41,41 @@ class Rate:
         if found is None:
             raise ValueError("it must be requests/seconds, such as 300/60")
         return cls(int(found[1]), int(found[2]))
+
+
+@dataclass(frozen=True, slots=True)
+class ListedGpu:
+    """A GPU that an operator lists.
+
+    Attributes:
+        id: the device's own id.
+        name: what its maker calls it.
+        memory_mb: its memory, MiB.
+    """
+
+    id: str
+    name: str
+    memory_mb: int
+
+    @classmethod
+    def parse_all(cls, text: str) -> tuple[Self, ...]:
+        """Reads `id=name/MiB` of each, separated by commas.
+
+        Raises:
+            ValueError: one is none, or an id stands there twice.
+        """
+        listed = []
+        for part in parts_of(text):
+            found = _GPU.fullmatch(part)
+            if found is None:
+                raise ValueError(
+                    f"{part} is no GPU: write id=name/MiB, such as "
+                    "GPU-5c1f=A100/40960"
+                )
+            listed.append(cls(found[1], found[2].strip(), int(found[3])))
+        if len({gpu.id for gpu in listed}) < len(listed):
+            raise ValueError("each GPU has an id of its own")
+        return tuple(listed)
 
 
 @dataclass(frozen=True, slots=True)

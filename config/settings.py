@@ -7,6 +7,7 @@ import tempfile
 from contextlib import suppress
 from email.headerregistry import Address
 from enum import StrEnum
+from ipaddress import IPv4Network, ip_address
 from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
@@ -21,6 +22,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from config.setting_values import (
+    ListedGpu,
     Rate,
     SmtpServer,
     one_address,
@@ -180,8 +182,8 @@ class Settings(BaseSettings):
     )
     session_gpus: str = Field(
         "",
-        description="GPUs that NVML does not show, separated by commas, each "
-        "id=name/MiB, such as GPU-5c1f=A100/40960.",
+        description="GPUs of a machine without NVML, separated by commas, each "
+        "id=name/MiB, such as GPU-5c1f=A100/40960; set, NVML is not asked.",
     )
     session_address: str = Field(
         "127.0.0.1",
@@ -378,6 +380,16 @@ class Settings(BaseSettings):
         return parts_of(self.warm_models)
 
     @property
+    def listed_gpus(self) -> tuple[ListedGpu, ...]:
+        """What SESSION_GPUS says."""
+        return ListedGpu.parse_all(self.session_gpus)
+
+    @property
+    def sessions_named(self) -> str:
+        """SESSION_LABEL, or what stands for it when it is unset."""
+        return self.session_label or self.mongo_db_name
+
+    @property
     def smtp_server(self) -> SmtpServer | None:
         """What SMTP_URL says; None where mail is written to files."""
         if self.smtp_url is None:
@@ -478,6 +490,34 @@ class Settings(BaseSettings):
     @classmethod
     def _check_rate(cls, text: str) -> str:
         Rate.parse(text)
+        return text
+
+    @field_validator("session_gpus")
+    @classmethod
+    def _check_gpus(cls, text: str) -> str:
+        ListedGpu.parse_all(text)
+        return text
+
+    @field_validator("docker_host")
+    @classmethod
+    def _check_docker_host(cls, url: str) -> str:
+        if not url.startswith(("unix:///", "tcp://", "http://", "https://")):
+            raise ValueError("it must begin with unix:///, tcp:// or https://")
+        return url
+
+    @field_validator("session_address")
+    @classmethod
+    def _check_address(cls, text: str) -> str:
+        # Muster itself goes there, too: an address for all won't do.
+        if ip_address(text).is_unspecified:
+            raise ValueError("it must be one address of the engine's machine")
+        return text
+
+    @field_validator("session_subnets")
+    @classmethod
+    def _check_subnets(cls, text: str) -> str:
+        if IPv4Network(text).prefixlen > 28:
+            raise ValueError("it must hold 16 addresses or more, as …/28 does")
         return text
 
     @field_validator("allowed_hosts")

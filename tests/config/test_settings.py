@@ -58,6 +58,12 @@ def test_dot_env_and_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ({"PORT": "abc"}, "PORT"),
         ({"PORT": "0"}, "PORT"),
+        ({"SESSION_GPUS": "GPU-1"}, "SESSION_GPUS"),
+        ({"SESSION_GPUS": "a=A100/40960,a=A100/40960"}, "SESSION_GPUS"),
+        ({"SESSION_ADDRESS": "0.0.0.0"}, "SESSION_ADDRESS"),
+        ({"SESSION_ADDRESS": "here"}, "SESSION_ADDRESS"),
+        ({"SESSION_SUBNETS": "10.0.0.0/29"}, "SESSION_SUBNETS"),
+        ({"DOCKER_HOST": "/var/run/docker.sock"}, "DOCKER_HOST"),
         ({"DATA_DIR": "/proc/nowhere"}, "DATA_DIR"),
         ({"ENVIRONMENT": "prod"}, "ENVIRONMENT"),
         ({"MONGO_DB_URI": "postgres://x"}, "MONGO_DB_URI"),

@@ -1,0 +1,160 @@
+"""GPUs: where the inventory comes from, NVML or a list of the settings.
+
+A machine without a GPU, or without NVIDIA's driver, is a normal state: its
+inventory is empty.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import pynvml
+
+from config.setting_values import ListedGpu
+from config.settings import Settings
+
+_MIB: Final = 1024 * 1024
+_NO_DRIVER: Final = (
+    pynvml.NVML_ERROR_LIBRARY_NOT_FOUND,
+    pynvml.NVML_ERROR_DRIVER_NOT_LOADED,
+)
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class GpuDevice:
+    """A GPU that is there.
+
+    Attributes:
+        id: what its maker or an operator calls this very one.
+        name: what its maker calls all of its kind.
+        memory_mb: its memory, MiB.
+        healthy: whether sessions may have it.
+        node: the machine that it is in; empty where there is only one.
+    """
+
+    id: str
+    name: str
+    memory_mb: int
+    healthy: bool = True
+    node: str = ""
+
+
+class GpuSource(Protocol):
+    """What knows the GPUs."""
+
+    async def read(self) -> Sequence[GpuDevice]:
+        """The GPUs that are there now.
+
+        Raises:
+            EngineAwayError: who knows them does not answer; they may all be
+                there still.
+        """
+
+
+class ListedGpus:
+    """The GPUs of SESSION_GPUS.
+
+    Args:
+        listed: what it says.
+    """
+
+    def __init__(self, listed: Sequence[ListedGpu]) -> None:
+        self._devices = tuple(
+            GpuDevice(gpu.id, gpu.name, gpu.memory_mb) for gpu in listed
+        )
+
+    async def read(self) -> Sequence[GpuDevice]:
+        """The GPUs of the list, which are always there."""
+        return self._devices
+
+
+class NvmlGpus:
+    """The GPUs that NVIDIA's management library shows."""
+
+    async def read(self) -> Sequence[GpuDevice]:
+        """The GPUs that are there now: none without a driver."""
+        return await asyncio.to_thread(_read_nvml)
+
+
+def gpu_source_of(settings: Settings) -> GpuSource:
+    """What knows the GPUs that sessions may have."""
+    if settings.listed_gpus:
+        return ListedGpus(settings.listed_gpus)
+    return NvmlGpus()
+
+
+def _read_nvml() -> Sequence[GpuDevice]:
+    """Asks the library afresh: only then it sees what came and went."""
+    devices: list[GpuDevice] = []
+    try:
+        with _nvml():
+            for index in range(pynvml.nvmlDeviceGetCount()):
+                devices.extend(_read_device(index))
+    except pynvml.NVMLError as error:
+        if error.value not in _NO_DRIVER:
+            _logger.warning("NVML does not answer: %s", error)
+    return devices
+
+
+@contextmanager
+def _nvml() -> Iterator[None]:
+    pynvml.nvmlInit()
+    try:
+        yield
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def _read_device(index: int) -> Iterator[GpuDevice]:
+    try:
+        handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+        yield GpuDevice(
+            id=pynvml.nvmlDeviceGetUUID(handle),
+            name=pynvml.nvmlDeviceGetName(handle),
+            memory_mb=pynvml.nvmlDeviceGetMemoryInfo(handle).total // _MIB,
+            healthy=not any(_shows(fault, handle) for fault in _FAULTS),
+        )
+    except pynvml.NVMLError as error:
+        # One that fell off the bus can't even say its id: it is not in the
+        # inventory any more.
+        _logger.warning("GPU %d can't be read: %s", index, error)
+
+
+def _shows(fault: Callable[[object], bool], handle: object) -> bool:
+    """Whether a fault shows; what a device does not count, it can't show."""
+    try:
+        return fault(handle)
+    except pynvml.NVMLError as error:
+        if error.value == pynvml.NVML_ERROR_NOT_SUPPORTED:
+            return False
+        _logger.warning("a GPU's health can't be read: %s", error)
+        return True
+
+
+def _has_lost_bits(handle: object) -> bool:
+    """Memory errors that nothing corrected, since the driver was loaded."""
+    errors: int = pynvml.nvmlDeviceGetTotalEccErrors(
+        handle,
+        pynvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED,
+        pynvml.NVML_VOLATILE_ECC,
+    )
+    return errors > 0
+
+
+def _retires_pages(handle: object) -> bool:
+    """Pages that only a reset takes out of use."""
+    pending: int = pynvml.nvmlDeviceGetRetiredPagesPendingStatus(handle)
+    return pending != 0
+
+
+def _remaps_rows(handle: object) -> bool:
+    """Rows that only a reset replaces, or that nothing can."""
+    _, _, pending, failed = pynvml.nvmlDeviceGetRemappedRows(handle)
+    return bool(pending or failed)
+
+
+_FAULTS: Final = (_has_lost_bits, _retires_pages, _remaps_rows)
