@@ -79,7 +79,7 @@ async def run(
         pymongo.errors.PyMongoError: the database is away, or others hold what
             it writes for too long.
     """
-    if _waiting.get() is not None:
+    if is_open():
         return await work()
     waiting = _Waiting()
     async with _turn_at(turn), db.get_client().start_session() as session:
@@ -96,6 +96,11 @@ async def run(
     for tell in waiting.afterwards:
         tell()
     return result
+
+
+def is_open() -> bool:
+    """Whether the caller is a part of a transaction."""
+    return _waiting.get() is not None
 
 
 def afterwards(tell: Callable[[], None]) -> None:

@@ -8,7 +8,8 @@ CREATE_TIER: EndpointDoc = {
 
 Give it rate limits at `POST /v1/tiers/{name}/rate-limits`, and members at
 `PATCH /v1/users/{user_id}`. `task_quotas` say how much of the queue each of
-them may use; what is null or left out is the service's default.""",
+them may use, `session_quotas` how much of the GPUs; what is null or left out is
+the service's default.""",
     "response_description": "The new tier.",
 }
 
@@ -29,9 +30,9 @@ UPDATE_TIER: EndpointDoc = {
     "summary": "Change a tier",
     "description": """For admins. The name stays: it is what members keep.
 
-Of `task_quotas`, too, what is left out stays, and null is the default again. A
-change counts for all workers within two seconds; who has more tasks than they
-now may keeps them.""",
+Of `task_quotas` and `session_quotas`, too, what is left out stays, and null is
+the default again. A change counts for all workers within two seconds; who has
+more tasks or sessions than they now may keeps them.""",
 }
 
 DELETE_TIER: EndpointDoc = {

@@ -130,7 +130,7 @@ class NoGpuFreeError(ConflictError):
         super().__init__(
             detail,
             {
-                "gpus": asked,
+                "asked": asked,
                 "free": free,
                 "queue_length": queue_length,
                 "earliest_expiry": earliest_expiry,

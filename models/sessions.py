@@ -6,6 +6,7 @@ somebody or something ends it, `stopping` until its container is gone, and then
 the last step, so that nobody else has them before.
 """
 
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Final, Self
@@ -75,8 +76,8 @@ class Session(ExtendedBaseModel):
 
     Attributes:
         owner_id: who started it, or for whom it was started.
-        slot: which of its owner's places it takes, from 0; None when it takes
-            none: it is over, or stands on a seat at an event.
+        slot: which of its owner's places it takes, from 0: of their quota, or
+            at that event; None when it is over.
         template: the template as it was then.
         gpus: how many GPUs it has.
         gpu_ids: which.
@@ -123,6 +124,44 @@ class Session(ExtendedBaseModel):
     error: str | None = None
     forget: bool = False
     revision: str = Field(default_factory=new_id)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionQuota:
+    """How much of the GPUs one member may use.
+
+    Attributes:
+        concurrent: sessions at the same time.
+        gpu_hours_per_week: in the last seven days, with what is to come.
+    """
+
+    concurrent: int
+    gpu_hours_per_week: float
+
+
+@dataclass(frozen=True, slots=True)
+class SessionOrder:  # pylint: disable=too-many-instance-attributes  # Facts.
+    """A session that is to be, when all is checked that needs no lease.
+
+    Attributes:
+        owner_id: whose it is.
+        template: what it runs.
+        gpus: how many GPUs it gets.
+        expires_at: when it is ended.
+        quota: what its owner may use; None where a seat grants it.
+        event_id: the event whose seat grants it.
+        places: how many such sessions its owner may have at that event.
+        claim: who starts it; None leaves that to the next who looks.
+    """
+
+    owner_id: str
+    template: SessionTemplate
+    gpus: int
+    expires_at: datetime
+    quota: SessionQuota | None = None
+    event_id: str | None = None
+    places: int = 1
+    claim: str | None = None
 
 
 class SessionCreate(RequestModel):

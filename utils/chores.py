@@ -1,7 +1,7 @@
 """Chores: all that workers do again and again, beside the requests.
 
 Owns no collection. May call: closings, http_events, image_uses, mailer, mails,
-rate_limits, task_quotas, task_results, task_schedules, task_worker, tasks,
+rate_limits, session_quotas, task_quotas, task_results, task_schedules, task_worker, tasks,
 tiers. Each chore is safe in several workers at once, and does what another one,
 killed, has left.
 """
@@ -24,6 +24,7 @@ from utils import (
     mailer,
     mails,
     rate_limits,
+    session_quotas,
     task_quotas,
     task_results,
     task_schedules,
@@ -89,7 +90,9 @@ def declared_chores(
             image_uses.sweep_images,
             every_seconds=_SWEEP_SECONDS,
         ),
-        _reading_tiers(limiter.apply, task_quotas.apply),
+        _reading_tiers(
+            limiter.apply, task_quotas.apply, session_quotas.apply
+        ),
         Chore(
             "counting tasks that wait",
             tasks.count_waiting,

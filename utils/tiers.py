@@ -7,7 +7,7 @@ limits lie in its document, so that each change of them is one write.
 import asyncio
 import difflib
 from collections.abc import Callable, Collection, Sequence
-from typing import Final
+from typing import Final, TypeVar
 
 from config import db, transactions
 from models.audit import AuditAction
@@ -29,10 +29,13 @@ from models.tiers import (
     Tier,
     TierCreate,
     TierRead,
+    TierSessionQuotas,
     TierTaskQuotas,
     TierUpdate,
 )
 from utils import audit, etags, paging
+
+Quotas = TypeVar("Quotas", TierTaskQuotas, TierSessionQuotas)
 
 COLLECTION: Final = "tiers"
 INDEXES: Final = [
@@ -132,7 +135,10 @@ async def update_tier(
     def updated(tier: Tier) -> tuple[Tier, dict[str, str]]:
         etags.require(TierRead.of(tier), if_match)
         new = tier.model_copy(update=change.model_dump(exclude_unset=True))
-        new.task_quotas = _merged(tier.task_quotas, change)
+        new.task_quotas = _merged(tier.task_quotas, change.task_quotas)
+        new.session_quotas = _merged(
+            tier.session_quotas, change.session_quotas
+        )
         old_facts, new_facts = _said_of(tier), _said_of(new)
         return new, {
             field: f"{old_facts[field]} → {said}"
@@ -340,19 +346,20 @@ def _with_limits(tier: Tier, limits: list[RateLimit]) -> Tier:
     return tier.model_copy(update={"limits": limits})
 
 
-def _merged(quotas: TierTaskQuotas, change: TierUpdate) -> TierTaskQuotas:
-    given = change.task_quotas.model_dump(exclude_unset=True)
+def _merged(quotas: Quotas, change: Quotas) -> Quotas:
+    given = change.model_dump(exclude_unset=True)
     return quotas.model_copy(update=given)
 
 
 def _said_of(tier: Tier) -> dict[str, object]:
     """What an update can change, by the names of the audit's facts."""
-    quotas = tier.task_quotas.model_dump()
+    quotas = tier.model_dump(include={"task_quotas", "session_quotas"})
     return {
         "description": tier.description,
         **{
-            f"task_quotas.{name}": "default" if number is None else number
-            for name, number in quotas.items()
+            f"{kind}.{name}": "default" if number is None else number
+            for kind, numbers in quotas.items()
+            for name, number in numbers.items()
         },
     }
 

@@ -1,0 +1,675 @@
+"""Sessions: start, extend and end them, as far as the database knows.
+
+Owns: `sessions`. Indexes: see INDEXES. May call: audit, gpus, paging,
+seat_grants. What the engine does, `session_service` does after what is written here.
+
+A session is written in one transaction with the lease of its GPUs and with all
+that it is measured by, so that there is never one without the other. Of a
+member's racing requests each takes the first free place; the unique index lets
+one have it, and the other begins again and counts the first. Later changes name
+the unique revision that they read: of several workers, one does each.
+
+To end a session is to write so: whoever looks at it next, in any worker, removes
+its container and then gives its GPUs back.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from config import db, transactions
+from models.audit import AuditAction
+from models.base import Page, new_id, utc_now
+from models.exceptions import ForbiddenError
+from models.logins import Actor
+from models.session_errors import (
+    NoGpuFreeError,
+    SessionNotFoundError,
+    SessionStateError,
+    TooManySessionsError,
+)
+from models.session_templates import MOST_HOURS
+from models.sessions import (
+    ALIVE,
+    EndReason,
+    Session,
+    SessionOrder,
+    SessionQuery,
+    SessionQuota,
+    SessionRead,
+    SessionStatus,
+)
+from utils import audit, gpus, paging, seat_grants
+
+COLLECTION: Final = "sessions"
+INDEXES: Final = [
+    # Nobody has two sessions in one place: of their quota, or at an event.
+    db.IndexModel(
+        [
+            ("owner_id", db.ASCENDING),
+            ("event_id", db.ASCENDING),
+            ("slot", db.ASCENDING),
+        ],
+        unique=True,
+        partialFilterExpression={"slot": {"$gt": -1}},
+    ),
+    # Who changes a session names the revision that it read: one of several.
+    db.IndexModel("revision", unique=True),
+    db.IndexModel([("status", db.ASCENDING), ("due_at", db.ASCENDING)]),
+    db.IndexModel([("owner_id", db.ASCENDING), ("created_at", db.ASCENDING)]),
+    db.IndexModel([("event_id", db.ASCENDING), ("created_at", db.ASCENDING)]),
+    db.IndexModel([("created_at", db.ASCENDING), ("_id", db.ASCENDING)]),
+    db.IndexModel("ended_at", expireAfterSeconds=400 * 24 * 3600),
+]
+
+# Set when this process has changed a session, for whoever sees to it.
+changed: Final = asyncio.Event()
+
+# A worker that says nothing for this long is taken for dead.
+CLAIM: Final = timedelta(seconds=30)
+
+_WEEK: Final = timedelta(days=7)
+_LONGEST: Final = timedelta(hours=MOST_HOURS)
+_HOUR: Final = timedelta(hours=1)
+_OPEN: Final = [SessionStatus.STARTING, SessionStatus.RUNNING]
+# Looked at in one go; the others are due still.
+_DUE_AT_ONCE: Final = 50
+
+
+@dataclass(slots=True)
+class Figures:
+    """Sessions by status, when this process counted them last."""
+
+    alive: dict[str, int] = field(default_factory=dict)
+
+
+FIGURES: Final = Figures()
+
+
+# What members do.
+
+
+async def create(order: SessionOrder) -> Session:
+    """Leases GPUs and writes down the session that has them.
+
+    May be a part of a transaction, which whoever runs it then repeats when a
+    DuplicateKeyError comes out.
+
+    Raises:
+        NoGpuFreeError: so many GPUs are not free for that long.
+        TooManySessionsError: the owner has used up their quota.
+        SessionStateError: they have such a session at the event.
+    """
+
+    async def work() -> Session:
+        return await _create(order)
+
+    while True:
+        try:
+            return await transactions.run(work, turn=gpus.TURN)
+        except db.DuplicateKeyError:
+            # Another request of the same member took the place first.
+            if transactions.is_open():
+                raise
+
+
+async def get_session(session_id: str, *, actor: Actor) -> Session:
+    """A session of the caller's, or any for an admin.
+
+    Raises:
+        SessionNotFoundError: there is none, or it is somebody else's.
+    """
+    session = await find(session_id)
+    if session is None or not (
+        actor.is_admin or session.owner_id == actor.user_id
+    ):
+        raise SessionNotFoundError(session_id)
+    return session
+
+
+async def find(session_id: str) -> Session | None:
+    """The session with this id; None without one."""
+    document = await db.find_by_id(COLLECTION, session_id)
+    return None if document is None else Session.from_document(document)
+
+
+async def list_sessions(
+    query: SessionQuery, *, actor: Actor
+) -> Page[SessionRead]:
+    """A page of the caller's sessions, or of all; the latest first.
+
+    Raises:
+        ForbiddenError: the caller asks for those of others, and is no admin.
+        InvalidRequestError: the cursor is malformed.
+    """
+    if query.all and not actor.is_admin:
+        raise ForbiddenError("Only an admin sees the sessions of others.")
+    owner = {} if query.all else {"owner_id": actor.user_id}
+    return await paging.page_by_time(
+        db.collection(COLLECTION),
+        query,
+        asked=paging.fingerprint(query, actor.user_id),
+        key="created_at",
+        descending=True,
+        select=owner,
+        where=[{"status": {"$in": query.status}}] if query.status else [],
+        show=lambda document: SessionRead.of(
+            Session.from_document(document), viewer_id=actor.user_id
+        ),
+    )
+
+
+async def extend(
+    session_id: str, *, hours: float, quota: SessionQuota, actor: Actor
+) -> Session:
+    """Gives a session of somebody's own quota more time.
+
+    Raises:
+        SessionNotFoundError: there is none, or it is somebody else's.
+        SessionStateError: it ends, stands on a seat, or would be too long.
+        NoGpuFreeError: its GPUs are promised to others then.
+        TooManySessionsError: the owner has used up their quota.
+    """
+
+    async def work() -> Session:
+        session = await get_session(session_id, actor=actor)
+        until = session.expires_at + timedelta(hours=hours)
+        _require_extensible(session, until)
+        now = utc_now()
+        others = [
+            other
+            for other in await _recent(session.owner_id, now)
+            if other.id != session_id
+        ]
+        order = _order_of(session, until, quota)
+        _require_hours(order, others, now, since=session.created_at)
+        if session.gpus > 0:
+            await _require_unpromised(order, now, but=session_id)
+        return await _extend(session, until, actor)
+
+    return await transactions.run(work, turn=gpus.TURN)
+
+
+async def extend_seat(
+    session_id: str, *, until: datetime, actor: Actor
+) -> Session:
+    """Has a session of a seat end at another time, which the event grants.
+
+    Raises:
+        SessionNotFoundError: there is none.
+        SessionStateError: it ends already.
+    """
+
+    async def work() -> Session:
+        session = await find(session_id)
+        if session is None:
+            raise SessionNotFoundError(session_id)
+        _require_open(session)
+        return await _extend(session, until, actor)
+
+    return await transactions.run(work, turn=gpus.TURN)
+
+
+async def end(
+    session_id: str,
+    *,
+    reason: EndReason,
+    actor: Actor | None = None,
+    error: str | None = None,
+) -> None:
+    """Ends a session, once; see `ends`.
+
+    Args:
+        session_id: which; what is over, or unknown, is left alone.
+        reason: why.
+        actor: who ends it; what is not their own is written down.
+        error: what went wrong, in a sentence.
+    """
+
+    async def work() -> None:
+        session = await find(session_id)
+        if session is None or session.status not in _OPEN:
+            return
+        await _end_all([session], reason, error=error)
+        if actor is not None and actor.user_id != session.owner_id:
+            await audit.record(
+                AuditAction.SESSION_ENDED,
+                actor_id=actor.user_id,
+                target_id=session.owner_id,
+                session_id=session_id,
+                reason=reason,
+            )
+
+    await transactions.run(work)
+
+
+async def end_seat(
+    event_id: str, *, user_id: str, reason: EndReason = EndReason.SEAT_LOST
+) -> None:
+    """Ends what a member runs on a seat at an event.
+
+    Part of the transaction in which they lose it.
+    """
+    await _end_where(
+        {"owner_id": user_id, "event_id": event_id, "slot": {"$gt": -1}},
+        reason,
+    )
+
+
+async def end_of_event(
+    event_id: str, *, reason: EndReason = EndReason.EVENT_CANCELLED
+) -> None:
+    """Ends all that runs on an event's seats, with it or without."""
+    await _end_where({"event_id": event_id}, reason)
+
+
+async def end_of_owner(owner_id: str) -> None:
+    """Ends and forgets the sessions of a member who leaves; repeatable."""
+    await db.collection(COLLECTION).delete_many(
+        {"owner_id": owner_id, "status": {"$nin": ALIVE}}
+    )
+
+    async def work() -> None:
+        found = await _find({"owner_id": owner_id, "slot": {"$gt": -1}})
+        # What is being removed already is forgotten at its end, too.
+        await _end_all(found, EndReason.ACCOUNT_CLOSED, forget=True)
+
+    await transactions.run(work)
+
+
+async def list_of(owner_id: str) -> list[Session]:
+    """All sessions of a member."""
+    return await _find({"owner_id": owner_id})
+
+
+async def list_of_event(event_id: str) -> list[Session]:
+    """All sessions that an event's seats granted, those that ended too."""
+    return await _find({"event_id": event_id})
+
+
+async def ids_of(owner_id: str) -> list[str]:
+    """The ids of a member's sessions that live."""
+    found = db.collection(COLLECTION).find(
+        {"owner_id": owner_id, "slot": {"$gt": -1}}, {"_id": 1}
+    )
+    return [document["_id"] async for document in found]
+
+
+# What workers do with them.
+
+
+async def list_alive() -> list[Session]:
+    """All sessions that hold GPUs."""
+    return await _find({"status": {"$in": ALIVE}})
+
+
+async def list_due() -> list[Session]:
+    """Some of those that somebody should look at now."""
+    return await _find(
+        {"status": {"$in": ALIVE}, "due_at": {"$lt": utc_now()}},
+        limit=_DUE_AT_ONCE,
+    )
+
+
+async def claim(session: Session, *, claimant: str) -> Session | None:
+    """Says who works on a session as it was read; None when others do."""
+    return await change(
+        session, claim=claimant, due_at=utc_now() + CLAIM
+    )
+
+
+async def keep(session_id: str, *, claimant: str) -> Session | None:
+    """Renews a claim; None when it is somebody else's by now."""
+    while True:
+        session = await find(session_id)
+        if session is None or session.claim != claimant:
+            return None
+        kept = await claim(session, claimant=claimant)
+        if kept is not None:
+            return kept
+
+
+async def change(session: Session, **fields: Any) -> Session | None:
+    """Changes a session as it was read; None when it has changed since."""
+    new = session.model_copy(update={**fields, "revision": new_id()})
+    result = await db.collection(COLLECTION).update_one(
+        {"revision": session.revision},
+        {"$set": new.model_dump(include={*fields, "revision"})},
+    )
+    return new if result.matched_count == 1 else None
+
+
+async def finish(session: Session) -> Session | None:
+    """Gives the GPUs of a session back whose container is gone, for good.
+
+    Returns:
+        It as it is now; None when it has changed since it was read.
+    """
+    reason = session.end_reason
+    fault = reason is not None and reason.is_fault
+
+    async def work() -> Session | None:
+        done = await change(
+            session,
+            status=SessionStatus.FAILED if fault else SessionStatus.STOPPED,
+            slot=None,
+            due_at=None,
+            claim=None,
+            host=None,
+            host_port=None,
+            ended_at=utc_now(),
+        )
+        if done is None:
+            return None
+        await gpus.release(session.id)
+        if session.forget:
+            await db.collection(COLLECTION).delete_one({"_id": session.id})
+        transactions.afterwards(changed.set)
+        return done
+
+    return await transactions.run(work, turn=gpus.TURN)
+
+
+async def free_lost_leases() -> int:
+    """Gives back what sessions have that are over or unknown.
+
+    There are none unless somebody restored a part of a backup, or changed
+    documents by hand.
+    """
+    held = {gpu.session_id for gpu in await gpus.list_all()} - {None}
+    alive = {session.id for session in await list_alive()}
+    lost = sorted(held - alive, key=str)
+
+    async def free(session_id: str) -> bool:
+        # Again, in the transaction: it may have begun meanwhile.
+        session = await find(session_id)
+        if session is None or session.status.is_final:
+            await gpus.release(session_id)
+            return True
+        return False
+
+    freed = 0
+    for session_id in filter(None, lost):
+        async def work(which: str = session_id) -> bool:
+            return await free(which)
+
+        freed += await transactions.run(work, turn=gpus.TURN)
+    return freed
+
+
+async def count() -> None:
+    """Counts the sessions for the metrics."""
+    found = db.collection(COLLECTION).find(
+        {"status": {"$in": ALIVE}}, {"status": 1}
+    )
+    numbers = dict.fromkeys(ALIVE, 0)
+    async for document in found:
+        numbers[SessionStatus(document["status"])] += 1
+    FIGURES.alive = {str(status): many for status, many in numbers.items()}
+
+
+async def _create(order: SessionOrder) -> Session:
+    now = utc_now()
+    mine = await _recent(order.owner_id, now)
+    slot = _free_place(order, mine, now)
+    if order.quota is not None:
+        _require_hours(order, mine, now, since=now)
+    session = Session(
+        owner_id=order.owner_id,
+        slot=slot,
+        template=order.template,
+        gpus=order.gpus,
+        event_id=order.event_id,
+        token=secrets.token_urlsafe(32),
+        created_at=now,
+        expires_at=order.expires_at,
+        due_at=now if order.claim is None else now + CLAIM,
+        claim=order.claim,
+    )
+    if order.gpus > 0:
+        await _require_unpromised(order, now)
+        taken = await gpus.lease(order.gpus, session_id=session.id)
+        if taken is None:
+            raise await _no_gpu(order)
+        session.gpu_ids = taken
+    await db.collection(COLLECTION).insert_one(session.dict())
+    transactions.afterwards(changed.set)
+    return session
+
+
+async def _recent(owner_id: str, now: datetime) -> list[Session]:
+    """Those that live, and all that lived in the last seven days."""
+    return await _find(
+        {
+            "owner_id": owner_id,
+            "created_at": {"$gt": now - _WEEK - _LONGEST, "$lt": now + _HOUR},
+        }
+    )
+
+
+def _free_place(
+    order: SessionOrder, mine: Sequence[Session], now: datetime
+) -> int:
+    """The first place that the owner has not taken."""
+    there = [
+        each
+        for each in mine
+        if each.slot is not None and each.event_id == order.event_id
+    ]
+    places = order.places if order.quota is None else order.quota.concurrent
+    free = set(range(places)) - {each.slot for each in there}
+    if free and len(there) < places:
+        return min(free)
+    if order.quota is None:
+        raise SessionStateError(
+            there[0].id,
+            status=there[0].status,
+            detail="Your seat has a session already: end it first.",
+        )
+    first = min(each.expires_at for each in there)
+    raise TooManySessionsError(
+        "concurrent",
+        limit=places,
+        detail=f"{places} sessions at the same time are your quota: end one "
+        "of them first.",
+        retry_seconds=int((first - now).total_seconds()),
+    )
+
+
+def _require_hours(
+    order: SessionOrder,
+    others: Sequence[Session],
+    now: datetime,
+    *,
+    since: datetime,
+) -> None:
+    """Counts the GPU-hours of seven days, with all that is promised."""
+    if order.quota is None or order.gpus == 0:
+        return
+    week_ago = now - _WEEK
+    counted = [
+        (each.gpus, each.created_at, each.ended_at or each.expires_at)
+        for each in others
+        if each.event_id is None and each.gpus > 0
+    ]
+    counted = [each for each in counted if each[2] > week_ago]
+    counted.append((order.gpus, since, order.expires_at))
+    used = sum(
+        many * ((until - max(start, week_ago)) / _HOUR)
+        for many, start, until in counted
+    )
+    limit = order.quota.gpu_hours_per_week
+    # A millionth of an hour is rounding.
+    if used > limit + 1e-6:
+        leaves = min(until for _, _, until in counted) + _WEEK
+        raise TooManySessionsError(
+            "gpu_hours_per_week",
+            limit=limit,
+            detail=f"{limit:g} GPU-hours in seven days are your quota, and "
+            f"with this they would be {used:.2f}: ask for fewer hours or "
+            "GPUs.",
+            retry_seconds=int((leaves - now).total_seconds()),
+        )
+
+
+async def _require_unpromised(
+    order: SessionOrder, now: datetime, *, but: str | None = None
+) -> None:
+    """Leaves the seats of events the GPUs that they will want.
+
+    What members run of their own quota and what seats want must fit in the
+    inventory at every moment until the session ends; a seat's own session is
+    wanted already.
+    """
+    await seat_grants.take_turn()
+    if order.quota is None:
+        return
+    demands = [
+        seat_grants.demand_of(grant)
+        for grant in await seat_grants.list_grants(now)
+    ]
+    demands += [
+        seat_grants.Demand(now, each.expires_at, each.gpus)
+        for each in await list_alive()
+        if each.event_id is None and each.id != but
+    ]
+    most = seat_grants.peak(demands, starts=now, ends=order.expires_at)
+    if most + order.gpus > await gpus.count_healthy():
+        raise await _no_gpu(order)
+
+
+async def _no_gpu(order: SessionOrder) -> NoGpuFreeError:
+    found = await gpus.list_all()
+    expiries = [
+        each.expires_at for each in await list_alive() if each.gpus > 0
+    ]
+    free = [
+        gpu
+        for gpu in found
+        if gpu.healthy and gpu.session_id is None is gpu.request_id
+    ]
+    detail = ""
+    if not found:
+        detail = "There is no GPU here: sessions without any may be started."
+    return NoGpuFreeError(
+        asked=order.gpus,
+        free=len(free),
+        queue_length=0,
+        earliest_expiry=min(expiries, default=None),
+        detail=detail,
+    )
+
+
+def _require_open(session: Session) -> None:
+    if session.status not in _OPEN:
+        raise SessionStateError(session.id, status=session.status)
+
+
+def _require_extensible(session: Session, until: datetime) -> None:
+    _require_open(session)
+    if session.event_id is not None:
+        raise SessionStateError(
+            session.id,
+            status=session.status,
+            detail="A seat's session ends with the event's window: its "
+            "organiser may extend it.",
+        )
+    most = session.template.hours_max
+    if until > session.created_at + timedelta(hours=most):
+        raise SessionStateError(
+            session.id,
+            status=session.status,
+            detail=f"{most:g} hours are the most for this template, "
+            "extensions included.",
+        )
+
+
+def _order_of(
+    session: Session, until: datetime, quota: SessionQuota
+) -> SessionOrder:
+    return SessionOrder(
+        owner_id=session.owner_id,
+        template=session.template,
+        gpus=session.gpus,
+        expires_at=until,
+        quota=quota,
+    )
+
+
+async def _extend(session: Session, until: datetime, actor: Actor) -> Session:
+    extended = await _write(
+        session, expires_at=until, warned=False, due_at=_sooner(session)
+    )
+    if actor.user_id != session.owner_id:
+        await audit.record(
+            AuditAction.SESSION_EXTENDED,
+            actor_id=actor.user_id,
+            target_id=session.owner_id,
+            session_id=session.id,
+            until=until.isoformat(),
+        )
+    transactions.afterwards(changed.set)
+    return extended
+
+
+def _sooner(session: Session) -> datetime | None:
+    """Has it looked at now, unless somebody works on it."""
+    return session.due_at if session.claim is not None else utc_now()
+
+
+async def _end_where(condition: db.Document, reason: EndReason) -> None:
+    async def work() -> None:
+        found = await _find(condition)
+        open_ones = [each for each in found if each.status in _OPEN]
+        await _end_all(open_ones, reason)
+
+    await transactions.run(work)
+
+
+async def _end_all(
+    found: Collection[Session],
+    reason: EndReason,
+    *,
+    error: str | None = None,
+    forget: bool = False,
+) -> None:
+    """Part of a transaction, which begins again when one has changed since.
+
+    Whoever works on one of them goes on, and sees at their next step that it
+    ends; when they are dead, somebody else does when the claim runs out.
+    """
+    updates = []
+    for session in found:
+        fields: dict[str, Any] = {
+            "forget": forget or session.forget,
+            "revision": new_id(),
+        }
+        if session.status in _OPEN:
+            fields |= {
+                "status": SessionStatus.STOPPING,
+                "end_reason": reason,
+                "error": error,
+                "due_at": _sooner(session),
+            }
+        updates.append(db.UpdateOne({"_id": session.id}, {"$set": fields}))
+    if updates:
+        await db.collection(COLLECTION).bulk_write(updates, ordered=False)
+        transactions.afterwards(changed.set)
+
+
+async def _write(session: Session, **fields: Any) -> Session:
+    """As `change`, in a transaction that begins again on a newer state."""
+    new = session.model_copy(update={**fields, "revision": new_id()})
+    await db.collection(COLLECTION).update_one(
+        {"_id": session.id},
+        {"$set": new.model_dump(include={*fields, "revision"})},
+    )
+    return new
+
+
+async def _find(condition: db.Document, *, limit: int = 0) -> list[Session]:
+    found = db.collection(COLLECTION).find(condition, limit=limit)
+    return [Session.from_document(document) async for document in found]
