@@ -1,9 +1,9 @@
 """Chores: all that workers do again and again, beside the requests.
 
 Owns no collection. May call: closings, http_events, image_uses, mailer, mails,
-rate_limits, session_quotas, task_quotas, task_results, task_schedules, task_worker, tasks,
-tiers. Each chore is safe in several workers at once, and does what another one,
-killed, has left.
+rate_limits, session_quotas, task_quotas, task_results, task_schedules,
+task_worker, tasks, tiers. Each chore is safe in several workers at once, and
+does what another one, killed, has left.
 """
 
 import os

@@ -196,7 +196,7 @@ async def sync(devices: Sequence[Device], *, node: str = "") -> None:
             await db.collection(COLLECTION).delete_one({"_id": gpu.id})
 
 
-async def count() -> None:
+async def count_up() -> None:
     """Counts the GPUs for the metrics."""
     found = await list_all()
     FIGURES.healthy = sum(gpu.healthy for gpu in found)

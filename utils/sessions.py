@@ -1,7 +1,8 @@
 """Sessions: start, extend and end them, as far as the database knows.
 
 Owns: `sessions`. Indexes: see INDEXES. May call: audit, gpus, paging,
-seat_grants. What the engine does, `session_service` does after what is written here.
+seat_grants. What the engine does, `session_service` does after what is written
+here.
 
 A session is written in one transaction with the lease of its GPUs and with all
 that it is measured by, so that there is never one without the other. Of a
@@ -9,8 +10,8 @@ member's racing requests each takes the first free place; the unique index lets
 one have it, and the other begins again and counts the first. Later changes name
 the unique revision that they read: of several workers, one does each.
 
-To end a session is to write so: whoever looks at it next, in any worker, removes
-its container and then gives its GPUs back.
+To end a session is to write so: whoever looks at it next, in any worker,
+removes its container and then gives its GPUs back.
 """
 
 import asyncio
@@ -316,9 +317,7 @@ async def list_due() -> list[Session]:
 
 async def claim(session: Session, *, claimant: str) -> Session | None:
     """Says who works on a session as it was read; None when others do."""
-    return await change(
-        session, claim=claimant, due_at=utc_now() + CLAIM
-    )
+    return await change(session, claim=claimant, due_at=utc_now() + CLAIM)
 
 
 async def keep(session_id: str, *, claimant: str) -> Session | None:
@@ -393,6 +392,7 @@ async def free_lost_leases() -> int:
 
     freed = 0
     for session_id in filter(None, lost):
+
         async def work(which: str = session_id) -> bool:
             return await free(which)
 
@@ -400,7 +400,7 @@ async def free_lost_leases() -> int:
     return freed
 
 
-async def count() -> None:
+async def count_up() -> None:
     """Counts the sessions for the metrics."""
     found = db.collection(COLLECTION).find(
         {"status": {"$in": ALIVE}}, {"status": 1}
@@ -543,9 +543,7 @@ async def _require_unpromised(
 
 async def _no_gpu(order: SessionOrder) -> NoGpuFreeError:
     found = await gpus.list_all()
-    expiries = [
-        each.expires_at for each in await list_alive() if each.gpus > 0
-    ]
+    expiries = [each.expires_at for each in await list_alive() if each.gpus > 0]
     free = [
         gpu
         for gpu in found
