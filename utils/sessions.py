@@ -5,10 +5,12 @@ seat_grants. What the engine does, `session_service` does after what is written
 here.
 
 A session is written in one transaction with the lease of its GPUs and with all
-that it is measured by, so that there is never one without the other. Of a
-member's racing requests each takes the first free place; the unique index lets
-one have it, and the other begins again and counts the first. Later changes name
-the unique revision that they read: of several workers, one does each.
+that it is measured by, so that there is never one without the other. Each such
+transaction writes one document of `seat_grants`: of those that race, in any
+worker, one begins again and counts the other. So nobody gets more than their
+quota, a seat has one session, and events find the GPUs that they were promised.
+Later changes name the unique revision that they read: of several workers, one
+does each.
 
 To end a session is to write so: whoever looks at it next, in any worker,
 removes its container and then gives its GPUs back.
@@ -47,16 +49,6 @@ from utils import audit, gpus, paging, seat_grants
 
 COLLECTION: Final = "sessions"
 INDEXES: Final = [
-    # Nobody has two sessions in one place: of their quota, or at an event.
-    db.IndexModel(
-        [
-            ("owner_id", db.ASCENDING),
-            ("event_id", db.ASCENDING),
-            ("slot", db.ASCENDING),
-        ],
-        unique=True,
-        partialFilterExpression={"slot": {"$gt": -1}},
-    ),
     # Who changes a session names the revision that it read: one of several.
     db.IndexModel("revision", unique=True),
     db.IndexModel([("status", db.ASCENDING), ("due_at", db.ASCENDING)]),
@@ -112,7 +104,7 @@ async def create(order: SessionOrder) -> Session:
         try:
             return await transactions.run(work, turn=gpus.TURN)
         except db.DuplicateKeyError:
-            # Another request of the same member took the place first.
+            # Two were the first ever to take the turn.
             if transactions.is_open():
                 raise
 
@@ -176,6 +168,7 @@ async def extend(
     """
 
     async def work() -> Session:
+        await seat_grants.take_turn()
         session = await get_session(session_id, actor=actor)
         until = session.expires_at + timedelta(hours=hours)
         _require_extensible(session, until)
@@ -412,6 +405,7 @@ async def count_up() -> None:
 
 
 async def _create(order: SessionOrder) -> Session:
+    await seat_grants.take_turn()
     now = utc_now()
     mine = await _recent(order.owner_id, now)
     slot = _free_place(order, mine, now)
@@ -430,7 +424,8 @@ async def _create(order: SessionOrder) -> Session:
         claim=order.claim,
     )
     if order.gpus > 0:
-        await _require_unpromised(order, now)
+        if order.quota is not None:
+            await _require_unpromised(order, now)
         taken = await gpus.lease(order.gpus, session_id=session.id)
         if taken is None:
             raise await _no_gpu(order)
@@ -524,9 +519,6 @@ async def _require_unpromised(
     inventory at every moment until the session ends; a seat's own session is
     wanted already.
     """
-    await seat_grants.take_turn()
-    if order.quota is None:
-        return
     demands = [
         seat_grants.demand_of(grant)
         for grant in await seat_grants.list_grants(now)
