@@ -58,6 +58,10 @@ class Device(Protocol):
     def healthy(self) -> bool:
         """Whether no fault shows."""
 
+    @property
+    def node(self) -> str:
+        """The machine that it is in; empty where there is only one."""
+
 
 @dataclass(slots=True)
 class Figures:
@@ -166,13 +170,13 @@ async def unhold(request_id: str) -> None:
     transactions.afterwards(released.set)
 
 
-async def sync(devices: Sequence[Device], *, node: str = "") -> None:
-    """Writes down what the inventory of a machine saw.
+async def sync(devices: Sequence[Device]) -> None:
+    """Writes down what the inventory saw.
 
     Every worker does so; what has not changed is not written. A GPU that is
     gone stays for a day, so that whoever has it keeps the lease.
     """
-    known = {gpu.id: gpu for gpu in await list_all() if gpu.node == node}
+    known = {gpu.id: gpu for gpu in await list_all()}
     now = utc_now()
     for device in devices:
         gpu = known.pop(device.id, None)
@@ -180,7 +184,7 @@ async def sync(devices: Sequence[Device], *, node: str = "") -> None:
             "name": device.name,
             "memory_mb": device.memory_mb,
             "healthy": device.healthy,
-            "node": node,
+            "node": device.node,
         }
         if gpu is None:
             new = Gpu(id=device.id, seen_at=now, **seen)

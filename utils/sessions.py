@@ -1,8 +1,8 @@
 """Sessions: start, extend and end them, as far as the database knows.
 
 Owns: `sessions`. Indexes: see INDEXES. May call: audit, gpus, paging,
-seat_grants. What the engine does, `session_service` does after what is written
-here.
+seat_grants, session_requests. What the engine does, `session_service` does
+after what is written here.
 
 A session is written in one transaction with the lease of its GPUs and with all
 that it is measured by, so that there is never one without the other. Each such
@@ -45,7 +45,7 @@ from models.sessions import (
     SessionRead,
     SessionStatus,
 )
-from utils import audit, gpus, paging, seat_grants
+from utils import audit, gpus, paging, seat_grants, session_requests
 
 COLLECTION: Final = "sessions"
 INDEXES: Final = [
@@ -424,12 +424,7 @@ async def _create(order: SessionOrder) -> Session:
         claim=order.claim,
     )
     if order.gpus > 0:
-        if order.quota is not None:
-            await _require_unpromised(order, now)
-        taken = await gpus.lease(order.gpus, session_id=session.id)
-        if taken is None:
-            raise await _no_gpu(order)
-        session.gpu_ids = taken
+        session.gpu_ids = await _lease(order, session.id, now)
     await db.collection(COLLECTION).insert_one(session.dict())
     transactions.afterwards(changed.set)
     return session
@@ -510,6 +505,37 @@ def _require_hours(
         )
 
 
+async def _lease(
+    order: SessionOrder, session_id: str, now: datetime
+) -> list[str]:
+    """Takes what is offered to the owner in line, or what is free.
+
+    While others wait, nobody else takes anything, but for those whose seat
+    grants it.
+    """
+    offer = None
+    if order.quota is not None:
+        await _require_unpromised(order, now)
+        offer = await session_requests.find_offer(
+            order.owner_id,
+            template=order.template.name,
+            gpus=order.gpus,
+            hours=(order.expires_at - now) / _HOUR,
+        )
+        if offer is None and await session_requests.length() > 0:
+            raise await _no_gpu(order)
+    taken = await gpus.lease(
+        order.gpus,
+        session_id=session_id,
+        request_id=None if offer is None else offer.id,
+    )
+    if taken is None:
+        raise await _no_gpu(order)
+    if offer is not None:
+        await session_requests.take(offer)
+    return taken
+
+
 async def _require_unpromised(
     order: SessionOrder, now: datetime, *, but: str | None = None
 ) -> None:
@@ -547,7 +573,7 @@ async def _no_gpu(order: SessionOrder) -> NoGpuFreeError:
     return NoGpuFreeError(
         asked=order.gpus,
         free=len(free),
-        queue_length=0,
+        queue_length=await session_requests.length(),
         earliest_expiry=min(expiries, default=None),
         detail=detail,
     )
