@@ -1,23 +1,10 @@
 """The tests' own engine answers, has its images, and is nobody else's."""
 
-import asyncio
-
 import pytest
 
-from tests.engine.engines import BUSYBOX, PYTHON, docker_host
+from tests.engine.engines import BUSYBOX, PYTHON, docker
 
 pytestmark = pytest.mark.engine
-
-
-async def docker(*words: str) -> str:
-    """What the engine's own client says."""
-    client = await asyncio.create_subprocess_exec(
-        *("docker", "--host", docker_host(), *words),
-        stdout=asyncio.subprocess.PIPE,
-    )
-    said, _ = await client.communicate()
-    assert client.returncode == 0
-    return said.decode()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,137 @@
+"""Docker answers: what an engine says, as far as sessions need it."""
+
+from collections.abc import Mapping
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_pascal
+
+
+class Answer(BaseModel):
+    """A part of what an engine says."""
+
+    model_config = ConfigDict(alias_generator=to_pascal)
+
+
+class State(Answer):
+    """What a container does."""
+
+    status: str
+    exit_code: int
+    out_of_memory: bool = Field(alias="OOMKilled")
+
+
+class Limits(Answer):
+    """What a container may take, as the engine remembers it."""
+
+    memory: int = 0
+    memory_swap: int = 0
+    nano_cpus: int = 0
+    pids_limit: int | None = None
+
+
+class Labelled(Answer):
+    """What a container was made with."""
+
+    labels: dict[str, str] | None = None
+
+
+class Binding(Answer):
+    """Where a port is published."""
+
+    host_port: str
+
+
+class Endpoint(Answer):
+    """A container on a network."""
+
+    ip_address: str = Field(alias="IPAddress")
+
+
+class Addresses(Answer):
+    """Where a container is reached."""
+
+    ports: dict[str, list[Binding] | None] = {}
+    networks: dict[str, Endpoint] = {}
+
+
+class Inspected(Answer):
+    """A container as an engine describes it."""
+
+    id: str
+    state: State
+    config: Labelled
+    host_config: Limits
+    network_settings: Addresses
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """What it was marked with."""
+        return self.config.labels or {}
+
+
+class ImageConfig(Answer):
+    """What an image says of its containers."""
+
+    user: str = ""
+    env: list[str] | None = None
+
+
+class Image(Answer):
+    """An image as an engine describes it."""
+
+    config: ImageConfig | None = None
+
+
+class Info(Answer):
+    """An engine as it describes itself."""
+
+    memory_limit: bool = False
+    swap_limit: bool = False
+    cpu_cfs_quota: bool = False
+    pids_limit: bool = False
+    cgroup_driver: str = ""
+
+
+class _Processors(BaseModel):
+    total_usage: int = 0
+
+
+class _CpuStats(BaseModel):
+    cpu_usage: _Processors = _Processors()
+
+
+class _MemoryStats(BaseModel):
+    usage: int = 0
+    limit: int = 0
+    stats: dict[str, int] = {}
+
+
+class _PidsStats(BaseModel):
+    current: int = 0
+    limit: int = 0
+
+
+class _Traffic(BaseModel):
+    rx_bytes: int = 0
+    tx_bytes: int = 0
+
+
+class Sample(BaseModel):
+    """What a container uses, as the kernel counts it."""
+
+    cpu_stats: _CpuStats
+    memory_stats: _MemoryStats
+    pids_stats: _PidsStats
+    networks: dict[str, _Traffic] = {}
+
+    @property
+    def cpu_seconds(self) -> float:
+        """What its processors have worked."""
+        return self.cpu_stats.cpu_usage.total_usage / 1e9
+
+    @property
+    def memory_bytes(self) -> int:
+        """Its memory without the files that are only cached."""
+        stats = self.memory_stats.stats
+        cached = stats.get("total_inactive_file", stats.get("inactive_file", 0))
+        return max(0, self.memory_stats.usage - cached)

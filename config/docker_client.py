@@ -1,0 +1,120 @@
+"""Docker client: asks a Docker Engine; silence is always the same error."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Final
+
+from aiodocker import Docker, DockerError
+from aiohttp import ClientError, ClientResponse, ClientTimeout
+
+from config.docker_answers import Sample
+from config.engine import EngineAwayError
+
+# aiodocker's own status for an engine that it can't connect to.
+AWAY: Final = 900
+_TIMES: Final = ClientTimeout(total=60, sock_connect=5)
+_FOLLOWED: Final = ClientTimeout(total=None, sock_connect=5)
+_FRAME_HEAD_BYTES: Final = 8
+
+
+class DockerClient:
+    """Asks a Docker Engine.
+
+    Args:
+        url: where it answers.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._docker: Docker | None = None
+
+    @asynccontextmanager
+    async def asked(self) -> AsyncIterator[Docker]:
+        """The client; made at its first use, as it needs a running loop.
+
+        Raises:
+            EngineAwayError: the engine does not answer, or says that it can't.
+        """
+        if self._docker is None:
+            self._docker = Docker(self._url, timeout=_TIMES)
+        try:
+            yield self._docker
+        except DockerError as error:
+            if error.status == AWAY:
+                raise self._away() from error
+            raise EngineAwayError(
+                f"The engine can't do that now: {error.message}"
+            ) from error
+        except (TimeoutError, ClientError, OSError) as error:
+            raise self._away() from error
+
+    def _away(self) -> EngineAwayError:
+        return EngineAwayError(
+            f"No Docker Engine answers at {self._url}: start it, correct "
+            "DOCKER_HOST, or set SESSION_ENGINE=off."
+        )
+
+    async def aclose(self) -> None:
+        """Closes the connections; the next question makes new ones."""
+        docker, self._docker = self._docker, None
+        if docker is not None:
+            await docker.close()
+
+
+@asynccontextmanager
+async def request(
+    docker: Docker,
+    method: str,
+    path: str,
+    *,
+    params: Mapping[str, str],
+    data: bytes | None = None,
+    followed: bool = False,
+) -> AsyncIterator[ClientResponse]:
+    """What the client library has no method for, or none that ends well.
+
+    Its own streams leave their connection to the garbage collector when
+    whoever reads them has enough.
+
+    Raises:
+        DockerError: the engine refuses it.
+    """
+    if docker.api_version == "auto":
+        await docker.system.info()  # The library agrees on a version now.
+    async with docker.session.request(
+        method,
+        f"{docker.docker_host}/{docker.api_version}/{path}",
+        params=params,
+        data=data,
+        timeout=_FOLLOWED if followed else _TIMES,
+    ) as response:
+        if response.status >= 400:
+            message = json.loads(await response.read())["message"]
+            raise DockerError(response.status, message)
+        yield response
+
+
+async def frames(response: ClientResponse) -> AsyncIterator[bytes]:
+    """What a container wrote: of stdout and stderr, as it came."""
+    while True:
+        try:
+            head = await response.content.readexactly(_FRAME_HEAD_BYTES)
+            length = int.from_bytes(head[4:])
+            piece = await response.content.readexactly(length)
+        except asyncio.IncompleteReadError:
+            return
+        if piece:
+            yield piece
+
+
+async def sample(docker: Docker, container_id: str) -> Sample:
+    """What a container uses now."""
+    async with request(
+        docker,
+        "GET",
+        f"containers/{container_id}/stats",
+        params={"stream": "0", "one-shot": "1"},
+    ) as response:
+        return Sample.model_validate_json(await response.read())

@@ -1,0 +1,21 @@
+"""Fixtures: the engine that was started for these tests, as Muster sees it."""
+
+from collections.abc import AsyncIterator
+from ipaddress import IPv4Network
+
+import pytest_asyncio
+
+from config.docker_engine import DockerEngine
+from tests.engine.engines import docker_host, emptied, place_of_run
+
+
+@pytest_asyncio.fixture(name="engine")
+async def _engine() -> AsyncIterator[DockerEngine]:
+    """The engine, on which nothing of this process is left in the end."""
+    engine = DockerEngine(
+        docker_host(),
+        place=place_of_run(),
+        subnets=IPv4Network("10.213.0.0/16"),
+    )
+    async with emptied(engine):
+        yield engine

@@ -1,0 +1,117 @@
+"""The Docker engine keeps each session in its bounds, and leaves nothing."""
+
+import asyncio
+
+import httpx
+import pytest
+
+from config.docker_engine import DockerEngine
+from config.engine import ContainerSpec, EngineFault, EngineRefusedError
+from tests.engine.engines import (
+    PYTHON,
+    SERVE,
+    docker,
+    outcome,
+    place_of_run,
+    script,
+    soon,
+    spec,
+)
+
+pytestmark = pytest.mark.engine
+
+
+async def answers(host: str | None, port: int | None) -> bool:
+    """Whether a web server answers there."""
+    try:
+        async with httpx.AsyncClient() as client:
+            answer = await client.get(f"http://{host}:{port}/", timeout=5)
+            return answer.status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+async def left_of(session_id: str) -> str:
+    """The containers and networks of a session."""
+    mark = f"label=muster.session={session_id}"
+    return await docker("ps", "-aq", "--filter", mark) + await docker(
+        "network", "ls", "-q", "--filter", mark
+    )
+
+
+class TestEnsure:
+    """A container comes up once, and is found by whoever asks again."""
+
+    @pytest.mark.parametrize("published", [True, False])
+    async def test_it_answers(
+        self, engine: DockerEngine, published: bool
+    ) -> None:
+        """Its port is reached where it says."""
+        wanted = spec(*SERVE, image=PYTHON, published=published)
+        container = await engine.ensure(wanted)
+        assert container.running
+        assert (container.host == "127.0.0.1") is published
+        await soon(lambda: answers(container.host, container.port))
+
+    async def test_twice(self, engine: DockerEngine) -> None:
+        """The second finds what the first made."""
+        wanted = spec("sleep", "600")
+        first = await engine.ensure(wanted)
+        assert await engine.ensure(wanted) == first
+        assert await engine.list_containers() == [first]
+
+    async def test_at_the_same_time(self, engine: DockerEngine) -> None:
+        """Of 12 that start at once, each has a port and a network."""
+        wanted = [spec("sleep", "600") for _ in range(12)]
+        containers = await asyncio.gather(*map(engine.ensure, wanted))
+        assert len({container.port for container in containers}) == 12
+
+    async def test_half_made(self, engine: DockerEngine) -> None:
+        """What was made, and never started, is started."""
+        wanted = spec("sleep", "600")
+        name = place_of_run().name(wanted.session_id)
+        await engine.ensure(wanted)
+        await docker("rm", "-f", name)  # Its network stays.
+        assert (await engine.ensure(wanted)).running
+        assert len((await left_of(wanted.session_id)).split()) == 2
+
+    async def test_the_owner(self, engine: DockerEngine) -> None:
+        """Its labels name whose it is."""
+        wanted = spec("sleep", "600")
+        await engine.ensure(wanted)
+        name = place_of_run().name(wanted.session_id)
+        labels = await docker("inspect", "-f", "{{.Config.Labels}}", name)
+        assert "muster.owner:ada" in labels
+        assert f"muster.session:{wanted.session_id}" in labels
+
+    async def test_gpus(self, engine: DockerEngine) -> None:
+        """It sees the GPUs that it was given, and no other."""
+        text = "echo has $NVIDIA_VISIBLE_DEVICES"
+        given = script(text, gpu_ids=("GPU-test-1", "GPU-test-3"))
+        assert "has GPU-test-1,GPU-test-3" in await outcome(engine, given)
+        # An image that asks for all gets none.
+        assert "has void" in await outcome(engine, script(text))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "fault"),
+    [
+        (spec("sleep", image="nowhere/none:1"), EngineFault.IMAGE_MISSING),
+        (spec("no-such-program"), EngineFault.BAD_COMMAND),
+        (spec("/etc/passwd"), EngineFault.BAD_COMMAND),
+        (spec(), EngineFault.BAD_COMMAND),
+        (spec("sleep", "9", memory_mb=1), EngineFault.NO_MEMORY),
+        (spec("sleep", "9", cpus=4096.0), EngineFault.REFUSED),
+    ],
+)
+async def test_faults(
+    engine: DockerEngine,
+    wanted: ContainerSpec,
+    fault: EngineFault,
+) -> None:
+    """A refusal says why, and leaves neither container nor network."""
+    with pytest.raises(EngineRefusedError) as caught:
+        await engine.ensure(wanted)
+    assert caught.value.fault is fault
+    assert caught.value.detail.endswith(".")
+    assert not await left_of(wanted.session_id)
