@@ -1,5 +1,6 @@
 """What the seats of an event grant: as stored, as sent, as shown."""
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any, Final, Self
@@ -41,13 +42,13 @@ class Rehearsal(BaseModel):
     """Sessions that are started to see whether they come up, as stored.
 
     Attributes:
-        id: what its sessions are known by.
+        id: what its sessions are known by, in the place of an event's id.
         owner_id: who asked for it; the sessions are theirs.
         sessions: how many were asked for.
-        session_ids: what they are called, known before they start: whoever
-            goes on after a killed worker starts none twice.
         begun: how many of them were tried so far.
-        refused: why a session was not started, by its id.
+        refused: why some were not even begun.
+        due_at: when a worker goes on with it; one that does puts it off, so
+            that only a dead one's is found due.
         ends_at: what has not come up by then has failed.
         report: how it went; None while it runs.
     """
@@ -55,10 +56,10 @@ class Rehearsal(BaseModel):
     id: str = Field(default_factory=new_id)
     owner_id: str
     sessions: int
-    session_ids: list[str]
     begun: int = 0
-    refused: dict[str, str] = {}
+    refused: list[str] = []
     started_at: UtcTime = Field(default_factory=utc_now)
+    due_at: UtcTime = Field(default_factory=utc_now)
     ends_at: UtcTime
     report: "RehearsalReport | None" = None
 
@@ -87,6 +88,21 @@ class RehearsalReport(BaseModel):
     finished_at: UtcTime = Field(default_factory=utc_now)
 
 
+@dataclass(frozen=True, slots=True)
+class Entitlement:
+    """What a seat grants a member now.
+
+    Attributes:
+        template: the name of what they may run.
+        gpus: how many GPUs it has.
+        ends_at: when it ends at the latest.
+    """
+
+    template: str
+    gpus: int
+    ends_at: datetime
+
+
 class SeatGrant(ExtendedBaseModel):
     """What the seats of an event grant; its id is the event's.
 
@@ -105,7 +121,8 @@ class SeatGrant(ExtendedBaseModel):
             None while there are enough.
         warmed_at: when the image was made ready.
         rehearsal: the last one.
-        revision: changes with every change; who changes it names it.
+        revision: changes with every change, and with every start on a seat;
+            who changes it names it.
     """
 
     template: str
@@ -176,8 +193,8 @@ class ComputeWrite(RequestModel):
         if self.prewarm is Prewarm.START and self.needs_check_in:
             raise ValueError(
                 "sessions that are started before anybody came in can't wait "
-                "for a check-in: prewarm the image only, or set needs_check_in to "
-                "false"
+                "for a check-in: prewarm the image only, or set "
+                "needs_check_in to false"
             )
         return self
 

@@ -1,6 +1,6 @@
 """Check-ins: tickets out, guests in.
 
-Owns no collection. May call: rsvps, tickets, users.
+Owns no collection. May call: event_compute, rsvps, tickets, users.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ from models.rsvps import (
     TicketRead,
 )
 from models.users import MemberName
-from utils import rsvps, tickets, users
+from utils import event_compute, rsvps, tickets, users
 
 
 async def get_ticket(event_id: str, *, actor: Actor) -> TicketRead:
@@ -118,6 +118,8 @@ async def check_in_all(
 async def undo_check_in(event_id: str, *, user_id: str, actor: Actor) -> None:
     """Takes a check-in back, so that the ticket works again.
 
+    What the guest runs on the seat ends where only those may who came in.
+
     Raises:
         EventNotFoundError: there is none, or it is not open to the caller.
         ForbiddenError: the caller neither created it nor is an admin.
@@ -132,6 +134,7 @@ async def undo_check_in(event_id: str, *, user_id: str, actor: Actor) -> None:
             nonce = rsvp.check_in_nonce
             if await rsvps.note_check_in(rsvp, at=None, by=None, nonce=nonce):
                 break
+        await event_compute.leave_door(event_id, user_id=user_id)
         await rsvps.record_if_strange(
             AuditAction.GUEST_CHECKED_OUT, event, user_id=user_id, actor=actor
         )

@@ -1,16 +1,22 @@
 """Organising: what concerns an event and its guests together.
 
-Owns no collection. May call: events, feedback, rsvps. Each use case is one
-transaction.
+Owns no collection. May call: event_compute, events, feedback, rsvps. Each use
+case is one transaction.
 """
 
 from collections.abc import Awaitable, Collection
+from typing import Final
 
 from config import transactions
 from models.events import Event, EventUpdate
 from models.exceptions import EventNotFoundError
 from models.logins import Actor
-from utils import events, feedback, rsvps
+from models.sessions import EndReason
+from utils import event_compute, events, feedback, rsvps
+
+
+# What the sessions that seats grant depend on.
+_COMPUTE_FIELDS: Final = ("starts_at", "ends_at", "capacity")
 
 
 async def update_event(
@@ -24,12 +30,16 @@ async def update_event(
 
     Raises:
         See `events.update_event`.
+        NotEnoughGpusError: its seats grant sessions, and there are not GPUs
+            for all of them then.
     """
 
     async def work() -> Event:
         event = await events.update_event(
             event_id, change, actor=actor, if_match=if_match
         )
+        if not change.model_fields_set.isdisjoint(_COMPUTE_FIELDS):
+            await event_compute.follow(event)
         return await rsvps.fill_seats(event)
 
     return await _unless_a_guest(
@@ -38,13 +48,19 @@ async def update_event(
 
 
 async def cancel_event(event_id: str, *, actor: Actor) -> Event:
-    """Cancels an event.
+    """Cancels an event; what runs on its seats ends.
 
     Raises:
         See `events.cancel`.
     """
+
+    async def work() -> Event:
+        event = await events.cancel(event_id, actor=actor)
+        await event_compute.revoke(event_id, reason=EndReason.EVENT_CANCELLED)
+        return event
+
     return await _unless_a_guest(
-        events.cancel(event_id, actor=actor), event_id, actor
+        transactions.run(work, turn=event_id), event_id, actor
     )
 
 
@@ -57,6 +73,7 @@ async def delete_event(event_id: str, *, actor: Actor) -> None:
 
     async def work() -> None:
         await events.delete(event_id, actor=actor)
+        await event_compute.revoke(event_id, reason=EndReason.EVENT_CANCELLED)
         await rsvps.delete_of(event_id)
         await feedback.delete_of(event_id)
 

@@ -1,7 +1,7 @@
 """RSVPs: invite, take a seat or wait for one, leave; who comes.
 
 Owns: `rsvps`. Indexes: see INDEXES. May call: attempts, audit, events,
-guest_lists, mails, paging, users.
+guest_lists, mails, paging, sessions, users.
 
 Seats hold because every change of who goes or waits is one transaction with
 the change of the event's own counters: two that race for the last seat write
@@ -39,7 +39,16 @@ from models.rsvps import (
     RsvpRead,
     RsvpStatus,
 )
-from utils import attempts, audit, events, guest_lists, mails, paging, users
+from utils import (
+    attempts,
+    audit,
+    events,
+    guest_lists,
+    mails,
+    paging,
+    sessions,
+    users,
+)
 
 COLLECTION: Final = "rsvps"
 INDEXES: Final = [
@@ -224,6 +233,7 @@ async def leave(event_id: str, *, actor: Actor) -> RsvpRead:
             if rsvp.invited:
                 await _add_invitation(event_id, actor.user_id)
             await _vacate(event, rsvp)
+            await _end_session(rsvp)
         return RsvpRead(event_id=event_id, status=None, position=None)
 
     return await transactions.run(work, turn=event_id)
@@ -237,6 +247,7 @@ async def remove(rsvp: Rsvp) -> None:
         found = await events.find_events([rsvp.event_id])
         if now is not None:
             await _forget(now)
+            await _end_session(now)
         if now is not None and rsvp.event_id in found:
             await _vacate(found[rsvp.event_id], now)
 
@@ -405,6 +416,16 @@ async def note_check_in(
     return result.matched_count == 1
 
 
+async def touch(rsvp: Rsvp) -> None:
+    """Makes who changes or gives up a place at the same time begin again.
+
+    Part of the transaction in which the place is used for something.
+    """
+    await db.collection(COLLECTION).update_one(
+        {"_id": rsvp.id}, {"$set": {"revision": new_id()}}
+    )
+
+
 async def count_checked_in(event_id: str) -> int:
     """How many of an event's guests came in."""
     return await db.collection(COLLECTION).count_documents(
@@ -540,6 +561,12 @@ async def _promote(event: Event, promoted: Sequence[Rsvp]) -> None:
 
 async def _forget(rsvp: Rsvp) -> None:
     await db.collection(COLLECTION).delete_one({"_id": rsvp.id})
+
+
+async def _end_session(rsvp: Rsvp) -> None:
+    """Ends what runs on a seat that is given up: it goes with the seat."""
+    if rsvp.status is RsvpStatus.GOING:
+        await sessions.end_seat(rsvp.event_id, user_id=rsvp.user_id)
 
 
 async def _add_invitation(event_id: str, user_id: str) -> Rsvp:

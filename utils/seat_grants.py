@@ -10,7 +10,7 @@ one document, `take_turn`, in the transaction in which it looks: of two that
 race, one begins again and sees what the other one did.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -128,9 +128,35 @@ async def take_turn() -> None:
     )
 
 
-async def add(grant: SeatGrant) -> None:
-    """Promises the seats of an event something; part of a transaction."""
-    await db.collection(COLLECTION).insert_one(grant.dict())
+async def touch(grant: SeatGrant) -> None:
+    """Makes who changes or takes back a grant at the same time begin again.
+
+    Part of the transaction in which a session starts by it.
+    """
+    await db.collection(COLLECTION).update_one(
+        {"_id": grant.id}, {"$set": {"revision": new_id()}}
+    )
+
+
+async def find_granted(event_ids: Collection[str]) -> set[str]:
+    """Those of some hundred events whose seats grant something."""
+    found = db.collection(COLLECTION).find(
+        {"_id": {"$in": list(event_ids)}}, {"_id": 1}
+    )
+    return {document["_id"] async for document in found}
+
+
+async def put(grant: SeatGrant) -> None:
+    """Writes a promise, in the place of an earlier one of the same event.
+
+    Part of the transaction in which that was read.
+    """
+    new = grant.model_copy(
+        update={"updated_at": utc_now(), "revision": new_id()}
+    )
+    await db.collection(COLLECTION).replace_one(
+        {"_id": grant.id}, new.dict(), upsert=True
+    )
 
 
 async def replace(grant: SeatGrant, **changes: Any) -> SeatGrant | None:

@@ -1,0 +1,406 @@
+"""Event compute: a seat at an event is a GPU.
+
+Owns no collection. May call: audit, events, gpus, mails, rsvps, seat_grants,
+session_templates, sessions.
+
+A seat is a promise: what all seats of all events want at one moment is never
+more than the healthy GPUs. That is proven whenever a promise is made or grows,
+in the transaction that makes it; who proves at the same time begins again, see
+`seat_grants.take_turn`. When GPUs fail, `find_short` says whose seats go short.
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import Final
+
+from config import db, transactions
+from models.audit import AuditAction
+from models.base import utc_now
+from models.event_compute import (
+    ComputeWrite,
+    Entitlement,
+    Prewarm,
+    SeatGrant,
+)
+from models.events import Event, Status
+from models.exceptions import (
+    EventClosedError,
+    EventNotFoundError,
+    InvalidRequestError,
+)
+from models.logins import Actor
+from models.mails import Mail, MailKind
+from models.rsvps import Rsvp, RsvpStatus
+from models.session_errors import NotEnoughGpusError, NotEntitledError
+from models.sessions import EndReason
+from utils import (
+    audit,
+    events,
+    gpus,
+    mails,
+    rsvps,
+    seat_grants,
+    session_templates,
+    sessions,
+)
+
+# What promises compete for in one process.
+_TURN: Final = gpus.TURN
+
+
+async def get_compute(event_id: str, *, actor: Actor) -> SeatGrant:
+    """What the seats of an event grant, for all who may see it.
+
+    Raises:
+        EventNotFoundError: there is none, or it is not open to the caller.
+        EventComputeNotFoundError: they grant nothing.
+    """
+    await rsvps.get_event(event_id, actor=actor)
+    return await seat_grants.get_grant(event_id)
+
+
+async def set_compute(
+    event_id: str, wish: ComputeWrite, *, actor: Actor
+) -> SeatGrant:
+    """Has the seats of an event grant sessions, if there are GPUs for all.
+
+    Sessions that live stay as they are, but for their end.
+
+    Raises:
+        EventNotFoundError, ForbiddenError: see
+            `rsvps.access_event_as_organiser`.
+        EventClosedError: it is cancelled or past.
+        InvalidRequestError: there is no such template, or its sessions can't
+            have so many GPUs.
+        NotEnoughGpusError: the GPUs do not suffice for all seats.
+    """
+
+    async def work() -> SeatGrant:
+        event = await rsvps.access_event_as_organiser(event_id, actor=actor)
+        _require_open(event)
+        template = await session_templates.claim(wish.template)
+        if wish.gpus_per_seat > template.gpus_max:
+            raise InvalidRequestError.at(
+                "body",
+                "gpus_per_seat",
+                msg=f"a session of {template.name!r} has at most "
+                f"{template.gpus_max} GPUs",
+            )
+        grant = await _promise(_grant_of(event, wish), event_id)
+        await _record_if_strange(
+            AuditAction.EVENT_COMPUTE_SET,
+            event,
+            actor,
+            template=grant.template,
+            gpus_per_seat=str(grant.gpus_per_seat),
+        )
+        return grant
+
+    while True:
+        try:
+            return await transactions.run(work, turn=_TURN)
+        except db.DuplicateKeyError:
+            # Another request made the first promise, of this event or of all.
+            continue
+
+
+async def unset_compute(event_id: str, *, actor: Actor) -> None:
+    """Takes back what the seats of an event grant, and ends their sessions.
+
+    Raises:
+        EventNotFoundError, ForbiddenError: see
+            `rsvps.access_event_as_organiser`.
+        EventComputeNotFoundError: they grant nothing.
+    """
+
+    async def work() -> None:
+        event = await rsvps.access_event_as_organiser(event_id, actor=actor)
+        await seat_grants.get_grant(event_id)
+        await revoke(event_id, reason=EndReason.ORGANISER)
+        await _record_if_strange(
+            AuditAction.EVENT_COMPUTE_UNSET, event, actor
+        )
+
+    await transactions.run(work, turn=_TURN)
+
+
+async def revoke(event_id: str, *, reason: EndReason) -> None:
+    """Takes back what seats grant, whoever asks; part of a transaction."""
+    if await seat_grants.delete(event_id):
+        await sessions.end_of_event(event_id, reason=reason)
+
+
+async def follow(event: Event) -> None:
+    """Keeps what seats grant in step with the event's times and capacity.
+
+    Part of the transaction that changes these.
+
+    Raises:
+        NotEnoughGpusError: there are not so many GPUs then.
+    """
+    grant = await seat_grants.find_grant(event.id)
+    if grant is None:
+        return
+    new = grant.model_copy(update=_facts_of(event, grant))
+    if new == grant:
+        return
+    if not _is_within(new, grant):
+        await _require_room(new)
+        new.feasible_seats = None
+    await seat_grants.put(new)
+    if new.closes_at < grant.closes_at:
+        await sessions.cut(event.id, until=new.closes_at)
+
+
+async def entitle(event_id: str, *, actor: Actor) -> Entitlement:
+    """What the caller's seat grants them now.
+
+    Part of the transaction in which their session starts. It writes the grant
+    and the seat: so whoever takes back the one or leaves the other at the same
+    time begins again, and ends the session, or is first, and there is none.
+
+    Raises:
+        EventNotFoundError: there is none, or it is not open to the caller.
+        EventComputeNotFoundError: its seats grant nothing.
+        NotEntitledError: they have no seat, or it grants nothing now.
+    """
+    event = await rsvps.get_event(event_id, actor=actor)
+    if event.cancelled_at is not None:
+        raise NotEntitledError("This event is cancelled.")
+    grant = await seat_grants.get_grant(event_id)
+    rsvp = await rsvps.find_rsvp(event_id, user_id=actor.user_id)
+    _require_seat(rsvp)
+    _require_window(grant, utc_now())
+    if grant.needs_check_in and rsvp is not None and not rsvp.checked_in_at:
+        raise NotEntitledError(
+            "Check in at the door first: sessions of this event are for those "
+            "who came in. Your ticket is at GET /v1/events/{id}/ticket."
+        )
+    return await _granted(grant, rsvp)
+
+
+async def entitle_early(event_id: str, *, user_id: str) -> Entitlement:
+    """What a member's seat grants soon, to have it ready when it does.
+
+    Part of a transaction, as `entitle`.
+
+    Raises:
+        EventComputeNotFoundError: the event's seats grant nothing.
+        NotEntitledError: they have no seat, or nothing is to be ready yet.
+    """
+    grant = await seat_grants.get_grant(event_id)
+    rsvp = await rsvps.find_rsvp(event_id, user_id=user_id)
+    _require_seat(rsvp)
+    if not grant.wanted_at <= utc_now() < grant.closes_at:
+        raise NotEntitledError("Sessions of this event do not start now.")
+    return await _granted(grant, rsvp)
+
+
+async def leave_door(event_id: str, *, user_id: str) -> None:
+    """Ends what a guest runs whose check-in is undone, if they need one.
+
+    Part of the transaction in which it is undone.
+    """
+    grant = await seat_grants.find_grant(event_id)
+    if grant is not None and grant.needs_check_in:
+        await sessions.end_seat(event_id, user_id=user_id)
+
+
+async def find_short() -> None:
+    """Finds the events that GPUs are missing for; their organisers get a mail.
+
+    Any number of workers may do it at once: each names the revision of the
+    promise that it read, and a mail of that key is sent once.
+    """
+    now = utc_now()
+    grants = await seat_grants.list_grants(now)
+    if not grants:
+        return
+    healthy = await gpus.count_healthy()
+    for grant, feasible in shortages(grants, healthy=healthy, now=now):
+        if feasible != grant.feasible_seats:
+            await _note_short(grant, feasible)
+
+
+def shortages(
+    grants: Sequence[SeatGrant], *, healthy: int, now: datetime
+) -> Iterator[tuple[SeatGrant, int | None]]:
+    """Which promises are kept: who was promised something first has it first.
+
+    Yields:
+        Each promise, with for how many seats there are GPUs; None for all.
+    """
+    kept: list[seat_grants.Demand] = []
+    for grant in grants:
+        starts = max(now, grant.wanted_at)
+        taken = seat_grants.peak(kept, starts=starts, ends=grant.closes_at)
+        feasible = _seats_in(healthy - taken, grant)
+        kept.append(
+            seat_grants.Demand(
+                starts, grant.closes_at, feasible * grant.gpus_per_seat
+            )
+        )
+        yield grant, None if feasible == grant.seats else feasible
+
+
+async def _promise(grant: SeatGrant, event_id: str) -> SeatGrant:
+    """Writes a promise that can be kept, in the place of an earlier one."""
+    before = await seat_grants.find_grant(event_id)
+    if before is not None:
+        grant = grant.model_copy(
+            update={
+                "created_at": before.created_at,
+                "rehearsal": before.rehearsal,
+            }
+        )
+    await _require_room(grant)
+    await seat_grants.put(grant)
+    if before is not None and grant.closes_at < before.closes_at:
+        await sessions.cut(event_id, until=grant.closes_at)
+    return grant
+
+
+async def _require_room(grant: SeatGrant) -> None:
+    """Proves that there are GPUs for all seats; part of a transaction."""
+    await seat_grants.take_turn()
+    starts = max(grant.wanted_at, utc_now())
+    others = await seat_grants.list_grants(starts)
+    demands = [
+        seat_grants.demand_of(other) for other in others if other.id != grant.id
+    ]
+    # What members run on their own quota ends by itself, but not at once.
+    demands += [
+        seat_grants.Demand(session.created_at, session.expires_at, session.gpus)
+        for session in await sessions.list_alive()
+        if session.event_id is None
+    ]
+    taken = seat_grants.peak(demands, starts=starts, ends=grant.closes_at)
+    feasible = _seats_in(await gpus.count_healthy() - taken, grant)
+    if feasible < grant.seats:
+        raise NotEnoughGpusError(
+            seats=grant.seats,
+            gpus_per_seat=grant.gpus_per_seat,
+            feasible=feasible,
+        )
+
+
+def _seats_in(free: int, grant: SeatGrant) -> int:
+    """For how many of its seats so many GPUs suffice."""
+    if grant.gpus_per_seat == 0:
+        return grant.seats
+    return min(grant.seats, max(0, free // grant.gpus_per_seat))
+
+
+def _grant_of(event: Event, wish: ComputeWrite) -> SeatGrant:
+    # Times follow below; these are never seen.
+    grant = SeatGrant(
+        id=event.id,
+        seats=event.capacity,
+        wanted_at=event.starts_at,
+        opens_at=event.starts_at,
+        closes_at=event.ends_at,
+        **wish.model_dump(),
+    )
+    return grant.model_copy(update=_facts_of(event, grant))
+
+
+def _facts_of(event: Event, grant: SeatGrant) -> dict[str, int | datetime]:
+    """What a grant takes from its event."""
+    opens_at = event.starts_at - timedelta(minutes=grant.opens_minutes_before)
+    early = timedelta(minutes=grant.prewarm_minutes)
+    starts_early = grant.prewarm is Prewarm.START
+    return {
+        "seats": event.capacity,
+        "wanted_at": opens_at - early if starts_early else opens_at,
+        "opens_at": opens_at,
+        "closes_at": event.ends_at
+        + timedelta(minutes=grant.closes_minutes_after),
+    }
+
+
+def _is_within(new: SeatGrant, old: SeatGrant) -> bool:
+    """Whether nothing more is promised than before."""
+    return (
+        new.gpus <= old.gpus
+        and new.wanted_at >= old.wanted_at
+        and new.closes_at <= old.closes_at
+    )
+
+
+def _require_open(event: Event) -> None:
+    status = event.status_at(utc_now())
+    if status in (Status.CANCELLED, Status.PAST):
+        raise EventClosedError(event.id, status)
+
+
+def _require_seat(rsvp: Rsvp | None) -> None:
+    if rsvp is None or rsvp.status is RsvpStatus.INVITED:
+        raise NotEntitledError()
+    if rsvp.status is RsvpStatus.WAITLISTED:
+        raise NotEntitledError(
+            "You are on the waiting list: you get a mail when you have a seat, "
+            "and may start a session then."
+        )
+
+
+def _require_window(grant: SeatGrant, now: datetime) -> None:
+    if now < grant.opens_at:
+        raise NotEntitledError(
+            f"Sessions of this event start from {grant.opens_at.isoformat()} "
+            "on: ask again then.",
+            {"opens_at": grant.opens_at},
+        )
+    if now >= grant.closes_at:
+        raise NotEntitledError(
+            "Sessions of this event ended at "
+            f"{grant.closes_at.isoformat()}: start one of your own quota.",
+            {"closes_at": grant.closes_at},
+        )
+
+
+async def _granted(grant: SeatGrant, rsvp: Rsvp | None) -> Entitlement:
+    await seat_grants.touch(grant)
+    if rsvp is not None:
+        await rsvps.touch(rsvp)
+    return Entitlement(
+        template=grant.template,
+        gpus=grant.gpus_per_seat,
+        ends_at=grant.closes_at,
+    )
+
+
+async def _note_short(grant: SeatGrant, feasible: int | None) -> None:
+    """Writes down that seats go short, or no more; told once a number."""
+    kind = MailKind.COMPUTE_SHORT
+
+    async def work() -> None:
+        noted = await seat_grants.replace(
+            grant, feasible_seats=feasible, updated_at=grant.updated_at
+        )
+        if noted is None or feasible is None:
+            return
+        try:
+            event = await events.load_event(grant.id)
+        except EventNotFoundError:
+            return
+        await mails.queue(
+            Mail(
+                key=f"{kind}:{grant.id}:{feasible}",
+                kind=kind,
+                user_id=event.creator_id,
+                event_id=event.id,
+                facts={"title": event.title, "feasible": str(feasible)},
+            )
+        )
+
+    await transactions.run(work)
+
+
+async def _record_if_strange(
+    action: AuditAction, event: Event, actor: Actor, **facts: str
+) -> None:
+    """Writes down what an admin does to somebody else's event."""
+    if actor.user_id != event.creator_id:
+        await audit.record(
+            action, actor_id=actor.user_id, target_id=event.id, **facts
+        )
