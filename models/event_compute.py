@@ -1,5 +1,6 @@
 """What the seats of an event grant: as stored, as sent, as shown."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -88,6 +89,18 @@ class RehearsalReport(BaseModel):
     finished_at: UtcTime = Field(default_factory=utc_now)
 
 
+class WantedSession(BaseModel):
+    """A session that is to be started on a seat, as stored.
+
+    Attributes:
+        user_id: whose seat it is.
+        until: later, nobody tries any more.
+    """
+
+    user_id: str
+    until: UtcTime
+
+
 @dataclass(frozen=True, slots=True)
 class Entitlement:
     """What a seat grants a member now.
@@ -119,7 +132,9 @@ class SeatGrant(ExtendedBaseModel):
         prewarm_minutes: so long before `opens_at`.
         feasible_seats: for how many there are GPUs since some are missing;
             None while there are enough.
-        warmed_at: when the image was made ready.
+        warmed_at: when what is made ready before was begun.
+        wanted: sessions that are to be started, those first that come first.
+        due_at: when a worker goes on with these, see `Rehearsal`.
         rehearsal: the last one.
         revision: changes with every change, and with every start on a seat;
             who changes it names it.
@@ -138,6 +153,8 @@ class SeatGrant(ExtendedBaseModel):
     closes_at: UtcTime
     feasible_seats: int | None = None
     warmed_at: UtcTime | None = None
+    wanted: list[WantedSession] = []
+    due_at: UtcTime = Field(default_factory=utc_now)
     rehearsal: Rehearsal | None = None
     created_at: UtcTime = Field(default_factory=utc_now)
     updated_at: UtcTime = Field(default_factory=utc_now)
@@ -147,6 +164,12 @@ class SeatGrant(ExtendedBaseModel):
     def gpus(self) -> int:
         """GPUs of all its seats."""
         return self.seats * self.gpus_per_seat
+
+    def wanting(self, more: Sequence[WantedSession]) -> Self:
+        """The grant with more sessions that are to be started, each once."""
+        ids = {each.user_id for each in more}
+        rest = [each for each in self.wanted if each.user_id not in ids]
+        return self.model_copy(update={"wanted": [*rest, *more]})
 
     @property
     def warm_at(self) -> datetime:
@@ -224,7 +247,7 @@ class ComputeRead(BaseModel):
         description="For how many seats there are GPUs.", examples=[20]
     )
     warmed_at: datetime | None = Field(
-        description="When the image was made ready."
+        description="When what is made ready before was begun."
     )
     created_at: datetime
     updated_at: datetime

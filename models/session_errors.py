@@ -6,12 +6,14 @@
     ├── TemplateNotFoundError        404 template-not-found
     ├── SessionNotFoundError         404 session-not-found
     ├── SessionRequestNotFoundError  404 session-request-not-found
-    └── EventComputeNotFoundError    404 event-compute-not-found
+    ├── EventComputeNotFoundError    404 event-compute-not-found
+    └── RehearsalNotFoundError       404 rehearsal-not-found
     ConflictError
     ├── TemplateExistsError          409 template-exists
     ├── TemplateInUseError           409 template-in-use
     ├── NoGpuFreeError               409 no-gpu-free
     ├── NotEnoughGpusError           409 not-enough-gpus
+    ├── RehearsalRunsError           409 rehearsal-runs
     ├── SessionStateError            409 session-state
     ├── SessionRefusedError          409 session-refused
     └── SessionRequestExistsError    409 session-request-exists
@@ -22,6 +24,7 @@
 """
 
 from datetime import datetime
+from typing import Self
 
 from models.exceptions import (
     ConflictError,
@@ -60,6 +63,14 @@ class SessionNotFoundError(NotFoundError):
     def __init__(self, session_id: str) -> None:
         super().__init__(facts={"session_id": session_id})
 
+    @classmethod
+    def of_seat(cls, user_id: str) -> Self:
+        """The error of a seat on which nothing runs."""
+        fault = cls("")
+        fault.detail = "Nothing runs on this member's seat."
+        fault.facts = {"user_id": user_id}
+        return fault
+
 
 class SessionRequestNotFoundError(NotFoundError):
     """Nobody waits in line under this id, or somebody else does."""
@@ -80,6 +91,20 @@ class EventComputeNotFoundError(NotFoundError):
     hint = (
         "The seats of this event grant no sessions: its organiser may change "
         "that by PUT /v1/events/{id}/compute."
+    )
+
+    def __init__(self, event_id: str) -> None:
+        super().__init__(facts={"event_id": event_id})
+
+
+class RehearsalNotFoundError(NotFoundError):
+    """Nobody has rehearsed the sessions of this event."""
+
+    title = "No rehearsal"
+    slug = "rehearsal-not-found"
+    hint = (
+        "Nobody has rehearsed the sessions of this event: POST "
+        "/v1/events/{id}/compute/rehearsal does."
     )
 
     def __init__(self, event_id: str) -> None:
@@ -152,15 +177,26 @@ class NotEnoughGpusError(ConflictError):
         self, *, seats: int, gpus_per_seat: int, feasible: int
     ) -> None:
         super().__init__(
-            f"{seats} seats with {gpus_per_seat} GPUs each are more than the "
-            f"GPUs that other events leave in that window: {feasible} seats "
-            "are feasible.",
+            f"{seats} seats with {gpus_per_seat} GPUs each are more than other "
+            f"events and sessions leave in that window: {feasible} seats are "
+            "feasible.",
             {
                 "seats": seats,
                 "gpus_per_seat": gpus_per_seat,
                 "feasible_seats": feasible,
             },
         )
+
+
+class RehearsalRunsError(ConflictError):
+    """Another rehearsal of the event is not over."""
+
+    title = "Rehearsal runs"
+    slug = "rehearsal-runs"
+    hint = "A rehearsal of this event runs: wait for its report."
+
+    def __init__(self, event_id: str) -> None:
+        super().__init__(facts={"event_id": event_id})
 
 
 class SessionStateError(ConflictError):

@@ -1,12 +1,13 @@
 """Calendars: events out to calendar programs, and in from their files.
 
-Owns no collection. May call: audit, calendar_files, events, rsvps, tokens,
-users. An imported event is known by who imported it, its UID, and which of its
+Owns no collection. May call: audit, calendar_files, event_compute, events,
+rsvps, seat_grants, tokens, users. An imported event is known by who imported it, its UID, and which of its
 dates it is: the same file twice makes nothing twice.
 """
 
 import hashlib
 import json
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import Final
 
@@ -19,7 +20,18 @@ from models.events import Approval, Event, EventFilters, EventImport
 from models.exceptions import NotAuthenticatedError
 from models.logins import Actor
 from models.rsvps import RsvpStatus
-from utils import audit, calendar_files, events, rsvps, tokens, users
+from models.session_errors import NotEnoughGpusError
+from models.sessions import EndReason
+from utils import (
+    audit,
+    calendar_files,
+    event_compute,
+    events,
+    rsvps,
+    seat_grants,
+    tokens,
+    users,
+)
 
 # What a feed holds at the most.
 MOST_EVENTS: Final = 1000
@@ -143,9 +155,10 @@ async def _import(
     ]
     result.unchanged += len(known) - len(changed)
     if changed:
-        faults = await events.reimport(
+        faults = await _reimport(
             changed,
-            cancelled=[key for key in known if entries[key].cancelled],
+            known={key: event.id for key, event in known.items()},
+            cancelled={key for key in known if entries[key].cancelled},
             actor=actor,
         )
         result.updated += len(changed) - len(faults)
@@ -153,6 +166,61 @@ async def _import(
             ImportProblem(uid=entries[key].uid, reason=reason)
             for key, reason in faults.items()
         ]
+
+
+async def _reimport(
+    changed: Sequence[EventImport],
+    *,
+    known: Mapping[str, str],
+    cancelled: Collection[str],
+    actor: Actor,
+) -> dict[str, str]:
+    """Has events follow their file; why some did not, by their keys.
+
+    Those whose seats grant sessions are taken one by one: where there are not
+    GPUs enough at the new time, the event stays as it is, and the others don't.
+    """
+    granted = await seat_grants.find_granted(
+        [known[str(new.import_key)] for new in changed]
+    )
+    alone = [new for new in changed if known[str(new.import_key)] in granted]
+    others = [new for new in changed if new not in alone]
+    faults: dict[str, str] = {}
+    if others:
+        faults |= await events.reimport(
+            others, cancelled=cancelled, actor=actor
+        )
+    for new in alone:
+        key = str(new.import_key)
+        faults |= await _reimport_granted(
+            new, known[key], cancelled=cancelled, actor=actor
+        )
+    return faults
+
+
+async def _reimport_granted(
+    new: EventImport,
+    event_id: str,
+    *,
+    cancelled: Collection[str],
+    actor: Actor,
+) -> dict[str, str]:
+    key = str(new.import_key)
+
+    async def work() -> dict[str, str]:
+        faults = await events.reimport([new], cancelled=cancelled, actor=actor)
+        if not faults and key in cancelled:
+            await event_compute.revoke(
+                event_id, reason=EndReason.EVENT_CANCELLED
+            )
+        elif not faults:
+            await event_compute.follow(await events.load_event(event_id))
+        return faults
+
+    try:
+        return await transactions.run(work, turn=event_id)
+    except NotEnoughGpusError as fault:
+        return {key: fault.detail}
 
 
 def _key_of(entry: CalendarEntry, actor: Actor) -> str:

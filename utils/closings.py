@@ -1,8 +1,8 @@
 """Closings: a member leaves for good.
 
 Owns: `closings`. Indexes: see INDEXES. May call: accounts, api_keys, audit,
-events, feedback, image_uses, logins, mails, one_time_tokens, rsvps, tasks,
-users.
+events, feedback, image_uses, logins, mails, one_time_tokens, organising, rsvps,
+tasks, users.
 
 A closing is written down, with the end of all logins and keys, before anything
 is removed; each step after that may be repeated. It stays written down for a
@@ -35,6 +35,7 @@ from utils import (
     logins,
     mails,
     one_time_tokens,
+    organising,
     rsvps,
     tasks,
     users,
@@ -163,7 +164,7 @@ async def _leave_own_events(closing: Closing) -> None:
 
 async def _cancel(event: Event) -> None:
     try:
-        await events.cancel(
+        await organising.cancel_event(
             event.id, actor=Actor(event.creator_id, "", Role.MEMBER)
         )
     except EventClosedError:

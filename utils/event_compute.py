@@ -9,17 +9,21 @@ in the transaction that makes it; who proves at the same time begins again, see
 `seat_grants.take_turn`. When GPUs fail, `find_short` says whose seats go short.
 """
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
 from config import db, transactions
+from config.main import settings
 from models.audit import AuditAction
 from models.base import utc_now
 from models.event_compute import (
     ComputeWrite,
     Entitlement,
     Prewarm,
+    Rehearsal,
+    RehearsalStart,
     SeatGrant,
 )
 from models.events import Event, Status
@@ -31,7 +35,13 @@ from models.exceptions import (
 from models.logins import Actor
 from models.mails import Mail, MailKind
 from models.rsvps import Rsvp, RsvpStatus
-from models.session_errors import NotEnoughGpusError, NotEntitledError
+from models.session_errors import (
+    EventComputeNotFoundError,
+    NotEnoughGpusError,
+    NotEntitledError,
+    RehearsalNotFoundError,
+    RehearsalRunsError,
+)
 from models.sessions import EndReason
 from utils import (
     audit,
@@ -44,8 +54,13 @@ from utils import (
     sessions,
 )
 
+# Set when this process was asked to start sessions, for whoever does so.
+wanted: Final = asyncio.Event()
+
 # What promises compete for in one process.
 _TURN: Final = gpus.TURN
+# Longer than an engine takes to be asked for one container.
+_EACH: Final = timedelta(seconds=5)
 
 
 async def get_compute(event_id: str, *, actor: Actor) -> SeatGrant:
@@ -196,6 +211,55 @@ async def entitle_early(event_id: str, *, user_id: str) -> Entitlement:
     return await _granted(grant, rsvp)
 
 
+async def start_rehearsal(
+    event_id: str, wish: RehearsalStart, *, actor: Actor
+) -> Rehearsal:
+    """Has sessions like those of the seats started, to see how that goes.
+
+    `prewarming.rehearse`, a chore of all workers, does so.
+
+    Raises:
+        EventNotFoundError, ForbiddenError: see
+            `rsvps.access_event_as_organiser`.
+        EventClosedError: it is cancelled or past.
+        EventComputeNotFoundError: the event's seats grant nothing.
+        RehearsalRunsError: another one is not over.
+    """
+    event = await rsvps.access_event_as_organiser(event_id, actor=actor)
+    _require_open(event)
+    rehearsal = Rehearsal(
+        owner_id=actor.user_id,
+        sessions=wish.sessions,
+        ends_at=utc_now() + _patience(wish.sessions),
+    )
+
+    def begun(grant: SeatGrant) -> SeatGrant:
+        if grant.rehearsal is not None and grant.rehearsal.report is None:
+            raise RehearsalRunsError(event_id)
+        return grant.model_copy(update={"rehearsal": rehearsal})
+
+    if await seat_grants.change(event_id, changed=begun) is None:
+        raise EventComputeNotFoundError(event_id)
+    wanted.set()
+    return rehearsal
+
+
+async def get_rehearsal(event_id: str, *, actor: Actor) -> Rehearsal:
+    """The last rehearsal of an event.
+
+    Raises:
+        EventNotFoundError, ForbiddenError: see
+            `rsvps.access_event_as_organiser`.
+        EventComputeNotFoundError: the event's seats grant nothing.
+        RehearsalNotFoundError: there was none.
+    """
+    await rsvps.access_event_as_organiser(event_id, actor=actor)
+    grant = await seat_grants.get_grant(event_id)
+    if grant.rehearsal is None:
+        raise RehearsalNotFoundError(event_id)
+    return grant.rehearsal
+
+
 async def leave_door(event_id: str, *, user_id: str) -> None:
     """Ends what a guest runs whose check-in is undone, if they need one.
 
@@ -209,8 +273,7 @@ async def leave_door(event_id: str, *, user_id: str) -> None:
 async def find_short() -> None:
     """Finds the events that GPUs are missing for; their organisers get a mail.
 
-    Any number of workers may do it at once: each names the revision of the
-    promise that it read, and a mail of that key is sent once.
+    Any number of workers may do it at once: a mail of a key is sent once.
     """
     now = utc_now()
     grants = await seat_grants.list_grants(now)
@@ -327,6 +390,11 @@ def _is_within(new: SeatGrant, old: SeatGrant) -> bool:
     )
 
 
+def _patience(count: int) -> timedelta:
+    """How long so many sessions may take to come up."""
+    return timedelta(seconds=settings.session_start_seconds) + count * _EACH
+
+
 def _require_open(event: Event) -> None:
     status = event.status_at(utc_now())
     if status in (Status.CANCELLED, Status.PAST):
@@ -373,11 +441,14 @@ async def _note_short(grant: SeatGrant, feasible: int | None) -> None:
     """Writes down that seats go short, or no more; told once a number."""
     kind = MailKind.COMPUTE_SHORT
 
+    def noted(now: SeatGrant) -> SeatGrant | None:
+        if now.seats != grant.seats or now.feasible_seats == feasible:
+            return None
+        return now.model_copy(update={"feasible_seats": feasible})
+
     async def work() -> None:
-        noted = await seat_grants.replace(
-            grant, feasible_seats=feasible, updated_at=grant.updated_at
-        )
-        if noted is None or feasible is None:
+        short = await seat_grants.change(grant.id, changed=noted)
+        if short is None or feasible is None:
             return
         try:
             event = await events.load_event(grant.id)

@@ -92,6 +92,18 @@ async def list_by(user_id: str) -> list[Feedback]:
     return [Feedback.from_document(document) async for document in found]
 
 
+async def ratings_of(event_id: str) -> dict[str, int]:
+    """How the members who rated an event did so, by their ids."""
+    found = db.collection(COLLECTION).find(
+        {"event_id": event_id}, {"author_id": 1, "rating": 1}
+    )
+    return {
+        document["author_id"]: document["rating"]
+        async for document in found
+        if document["author_id"] is not None
+    }
+
+
 async def create_feedback(
     event_id: str, new: FeedbackCreate, *, actor: Actor
 ) -> FeedbackRead:

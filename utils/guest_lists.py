@@ -94,11 +94,11 @@ async def csv_lines(
     rsvps: db.Collection, event_id: str, *, query: GuestQuery
 ) -> AsyncIterator[str]:
     """All guests as a table with a header, some hundred lines at a time."""
-    yield _csv([_COLUMNS])
+    yield table([_COLUMNS])
     some = query.model_copy(update={"limit": _ROWS_AT_ONCE, "cursor": None})
     while True:
         page = await list_page(rsvps, event_id, query=some)
-        yield _csv(_row(guest) for guest in page.items)
+        yield table(_row(guest) for guest in page.items)
         if page.next_cursor is None:
             return
         some = some.model_copy(update={"cursor": page.next_cursor})
@@ -177,7 +177,8 @@ def _positions(found: Sequence[Rsvp], before: int) -> dict[str, int]:
     return {rsvp_id: n for n, rsvp_id in enumerate(waiting, before + 1)}
 
 
-def _csv(rows: Iterable[Iterable[object]]) -> str:
+def table(rows: Iterable[Iterable[object]]) -> str:
+    """Rows as CSV, RFC 4180."""
     file = io.StringIO()
     csv.writer(file).writerows(rows)
     return file.getvalue()
@@ -186,8 +187,8 @@ def _csv(rows: Iterable[Iterable[object]]) -> str:
 def _row(guest: Guest) -> list[object]:
     name = guest.user
     return [
-        "" if name is None else _harmless(name.first_name),
-        "" if name is None else _harmless(name.last_name),
+        "" if name is None else harmless(name.first_name),
+        "" if name is None else harmless(name.last_name),
         guest.status,
         guest.position,
         guest.created_at.isoformat(),
@@ -196,5 +197,6 @@ def _row(guest: Guest) -> list[object]:
     ]
 
 
-def _harmless(text: str) -> str:
+def harmless(text: str) -> str:
+    """A text that no spreadsheet takes for a formula."""
     return f"'{text}" if text.startswith(_FORMULA) else text

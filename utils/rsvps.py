@@ -124,6 +124,15 @@ async def guest_ids(event_id: str, *, waiting: bool = True) -> list[str]:
     return [document["user_id"] async for document in found]
 
 
+async def list_going(event_id: str) -> list[Rsvp]:
+    """The places of all who have a seat, in the order in which they came."""
+    found = db.collection(COLLECTION).find(
+        {"event_id": event_id, "status": RsvpStatus.GOING},
+        sort=[("order", db.ASCENDING)],
+    )
+    return [Rsvp.from_document(document) async for document in found]
+
+
 async def list_guests(
     event_id: str, query: GuestQuery, *, actor: Actor
 ) -> Page[Guest]:

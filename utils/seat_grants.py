@@ -10,14 +10,14 @@ one document, `take_turn`, in the transaction in which it looks: of two that
 race, one begins again and sees what the other one did.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from config import db
 from models.base import new_id, utc_now
-from models.event_compute import Rehearsal, SeatGrant
+from models.event_compute import SeatGrant
 from models.session_errors import EventComputeNotFoundError
 
 COLLECTION: Final = "seat_grants"
@@ -159,24 +159,29 @@ async def put(grant: SeatGrant) -> None:
     )
 
 
-async def replace(grant: SeatGrant, **changes: Any) -> SeatGrant | None:
-    """The grant with its changes; None when another one was faster."""
-    new = grant.model_copy(
-        update={"updated_at": utc_now(), **changes, "revision": new_id()}
-    )
-    result = await db.collection(COLLECTION).replace_one(
-        {"revision": grant.revision}, new.dict()
-    )
-    return new if result.matched_count == 1 else None
-
-
-async def note_rehearsal(
-    grant: SeatGrant, rehearsal: Rehearsal
+async def change(
+    event_id: str, *, changed: Callable[[SeatGrant], SeatGrant | None]
 ) -> SeatGrant | None:
-    """Writes down how a rehearsal goes; None when another one was faster."""
-    return await replace(
-        grant, rehearsal=rehearsal, updated_at=grant.updated_at
-    )
+    """Changes a grant; of several who do so at once, one after the other.
+
+    Args:
+        event_id: whose.
+        changed: what becomes of it as it is now; None to leave it.
+
+    Returns:
+        The grant as it is then; None when it is gone, or was left.
+    """
+    while True:
+        grant = await find_grant(event_id)
+        new = None if grant is None else changed(grant)
+        if grant is None or new is None:
+            return None
+        new = new.model_copy(update={"revision": new_id()})
+        result = await db.collection(COLLECTION).replace_one(
+            {"revision": grant.revision}, new.dict()
+        )
+        if result.matched_count == 1:
+            return new
 
 
 async def delete(event_id: str) -> bool:
