@@ -52,7 +52,8 @@ UPDATE_EVENT: EndpointDoc = {
 For its creator and admins, while it is neither cancelled nor past. Seats
 that it gains go to those first in line, and guests get a mail when its time or
 place changes. With the `ETag` of your last read as `If-Match`, a change that somebody made meanwhile
-is not overwritten: you get 412.
+is not overwritten: you get 412. Where its seats grant sessions, there must be
+GPUs for all of them then (409).
 
 Publishing a private event, or changing a denied one, puts it (back) into the
 admins' queue. An approved event stays approved when its creator changes it.""",

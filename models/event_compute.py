@@ -136,8 +136,7 @@ class SeatGrant(ExtendedBaseModel):
         wanted: sessions that are to be started, those first that come first.
         due_at: when a worker goes on with these, see `Rehearsal`.
         rehearsal: the last one.
-        revision: changes with every change, and with every start on a seat;
-            who changes it names it.
+        revision: changes with every change; who changes it names it.
     """
 
     template: str

@@ -23,6 +23,7 @@ from models.exceptions import (
     ForbiddenError,
     StaleError,
 )
+from models.session_errors import NotEnoughGpusError
 from routes.dependencies import (
     AdminUser,
     CurrentUser,
@@ -106,6 +107,7 @@ async def get_event(event_id: EventId, actor: MaybeUser) -> EventRead:
         ForbiddenError,
         EventClosedError,
         CapacityBelowSeatsError,
+        NotEnoughGpusError,
         StaleError,
         *WITH_BODY,
     ),

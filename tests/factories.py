@@ -10,25 +10,33 @@ from typing import Any
 import httpx
 from PIL import Image as Pillow
 
+from config import transactions
 from models.base import new_id, utc_now
+from models.event_compute import ComputeWrite, SeatGrant
 from models.events import Approval, Event, EventCreate, EventImport
 from models.images import Image
 from models.logins import Actor, TokenPair
 from models.one_time_tokens import Purpose
 from models.payloads import Payload
+from models.session_templates import SessionTemplate, TemplateCreate
+from models.sessions import Session, SessionOrder, SessionQuota
 from models.tasks import FailureKind, Task, TaskError, TaskStatus
 from models.tiers import RateLimitCreate, Tier, TierCreate
 from models.users import Role, User, UserCreate
 from utils import (
+    event_compute,
     events,
     images,
     logins,
     one_time_tokens,
     process_registry,
+    session_templates,
+    sessions,
     tasks,
     tiers,
     users,
 )
+from utils import gpus as inventory
 
 PASSWORD = "correct horse battery"
 
@@ -265,3 +273,79 @@ def at(offset: timedelta) -> str:
 def parse(text: str) -> datetime:
     """A time of an answer."""
     return datetime.fromisoformat(text)
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A GPU as a machine shows it."""
+
+    id: str
+    name: str = "NVIDIA A100"
+    memory_mb: int = 40960
+    healthy: bool = True
+
+
+async def gpus(count: int) -> list[str]:
+    """An inventory of so many healthy GPUs; others are gone."""
+    ids = [f"GPU-{number:02}" for number in range(count)]
+    await inventory.sync([Device(gpu_id) for gpu_id in ids])
+    return ids
+
+
+async def session_template(
+    name: str = "notebook", **overrides: Any
+) -> SessionTemplate:
+    """A template that sessions may run."""
+    new = TemplateCreate.model_validate(
+        {
+            "name": name,
+            "image": "muster-test/py:1",
+            "command": ["python3", "-m", "http.server", "{port}"],
+            "port": 8888,
+            "gpus_max": 4,
+            "memory_mb": 64,
+            "cpus": 1.0,
+            "hours_max": 8.0,
+            **overrides,
+        }
+    )
+    return await session_templates.create_template(new, actor_id=None)
+
+
+def session_quota(concurrent: int = 2) -> SessionQuota:
+    """What a member may use of their own."""
+    return SessionQuota(concurrent=concurrent, gpu_hours_per_week=40)
+
+
+async def seat_grant(at_event: Event, by: Actor, **overrides: Any) -> SeatGrant:
+    """What has each seat of an event grant a GPU."""
+    wish = {"template": "notebook", "gpus_per_seat": 1, **overrides}
+    return await event_compute.set_compute(
+        at_event.id, ComputeWrite.model_validate(wish), actor=by
+    )
+
+
+async def seat_session(
+    at_event: Event, owner: Member, *, expires_at: datetime | None = None
+) -> Session:
+    """What starting a session on a seat writes, without an engine."""
+
+    async def work() -> Session:
+        right = await event_compute.entitle(at_event.id, actor=owner.actor)
+        template = await session_templates.get_template(right.template)
+        order = SessionOrder(
+            owner_id=owner.user.id,
+            template=template,
+            gpus=right.gpus,
+            expires_at=expires_at or right.ends_at,
+            event_id=at_event.id,
+        )
+        return await sessions.create(order)
+
+    return await transactions.run(work, turn="starts")
+
+
+async def age(session: Session, *, hours: float) -> None:
+    """Has a session have begun so long ago."""
+    began = utc_now() - hours * HOUR
+    assert await sessions.change(session, created_at=began) is not None

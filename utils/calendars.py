@@ -1,8 +1,9 @@
 """Calendars: events out to calendar programs, and in from their files.
 
 Owns no collection. May call: audit, calendar_files, event_compute, events,
-rsvps, seat_grants, tokens, users. An imported event is known by who imported it, its UID, and which of its
-dates it is: the same file twice makes nothing twice.
+rsvps, seat_grants, tokens, users. An imported event is known by who imported
+it, its UID, and which of its dates it is: the same file twice makes nothing
+twice.
 """
 
 import hashlib

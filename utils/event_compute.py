@@ -130,6 +130,7 @@ async def unset_compute(event_id: str, *, actor: Actor) -> None:
 
     async def work() -> None:
         event = await rsvps.access_event_as_organiser(event_id, actor=actor)
+        # That there is one.
         await seat_grants.get_grant(event_id)
         await revoke(event_id, reason=EndReason.ORGANISER)
         await _record_if_strange(
@@ -141,8 +142,15 @@ async def unset_compute(event_id: str, *, actor: Actor) -> None:
 
 async def revoke(event_id: str, *, reason: EndReason) -> None:
     """Takes back what seats grant, whoever asks; part of a transaction."""
-    if await seat_grants.delete(event_id):
-        await sessions.end_of_event(event_id, reason=reason)
+    grant = await seat_grants.find_grant(event_id)
+    if grant is None:
+        return
+    await seat_grants.delete(event_id)
+    # Who starts a session at the same time begins again, and may not.
+    await seat_grants.take_turn()
+    await sessions.end_of_event(event_id, reason=reason)
+    if grant.rehearsal is not None and grant.rehearsal.report is None:
+        await sessions.end_of_event(grant.rehearsal.id, reason=reason)
 
 
 async def follow(event: Event) -> None:
@@ -159,20 +167,23 @@ async def follow(event: Event) -> None:
     new = grant.model_copy(update=_facts_of(event, grant))
     if new == grant:
         return
+    if new.opens_at != grant.opens_at:
+        # What is ready now may not be any more by then.
+        new.warmed_at = None
     if not _is_within(new, grant):
         await _require_room(new)
         new.feasible_seats = None
     await seat_grants.put(new)
-    if new.closes_at < grant.closes_at:
-        await sessions.cut(event.id, until=new.closes_at)
+    await _cut(grant, new)
 
 
 async def entitle(event_id: str, *, actor: Actor) -> Entitlement:
     """What the caller's seat grants them now.
 
-    Part of the transaction in which their session starts. It writes the grant
-    and the seat: so whoever takes back the one or leaves the other at the same
-    time begins again, and ends the session, or is first, and there is none.
+    Part of the transaction in which their session starts. It writes the seat,
+    as `sessions.create` takes its turn: so whoever leaves the one or takes back
+    the grant at the same time begins again, and ends the session, or is first,
+    and there is none.
 
     Raises:
         EventNotFoundError: there is none, or it is not open to the caller.
@@ -183,19 +194,14 @@ async def entitle(event_id: str, *, actor: Actor) -> Entitlement:
     if event.cancelled_at is not None:
         raise NotEntitledError("This event is cancelled.")
     grant = await seat_grants.get_grant(event_id)
-    rsvp = await rsvps.find_rsvp(event_id, user_id=actor.user_id)
-    _require_seat(rsvp)
+    found = await rsvps.find_rsvp(event_id, user_id=actor.user_id)
+    rsvp = _require_seat(found, grant)
     _require_window(grant, utc_now())
-    if grant.needs_check_in and rsvp is not None and not rsvp.checked_in_at:
-        raise NotEntitledError(
-            "Check in at the door first: sessions of this event are for those "
-            "who came in. Your ticket is at GET /v1/events/{id}/ticket."
-        )
     return await _granted(grant, rsvp)
 
 
 async def entitle_early(event_id: str, *, user_id: str) -> Entitlement:
-    """What a member's seat grants soon, to have it ready when it does.
+    """What a member's seat grants now or soon, to have it ready when it does.
 
     Part of a transaction, as `entitle`.
 
@@ -204,8 +210,8 @@ async def entitle_early(event_id: str, *, user_id: str) -> Entitlement:
         NotEntitledError: they have no seat, or nothing is to be ready yet.
     """
     grant = await seat_grants.get_grant(event_id)
-    rsvp = await rsvps.find_rsvp(event_id, user_id=user_id)
-    _require_seat(rsvp)
+    found = await rsvps.find_rsvp(event_id, user_id=user_id)
+    rsvp = _require_seat(found, grant)
     if not grant.wanted_at <= utc_now() < grant.closes_at:
         raise NotEntitledError("Sessions of this event do not start now.")
     return await _granted(grant, rsvp)
@@ -314,13 +320,21 @@ async def _promise(grant: SeatGrant, event_id: str) -> SeatGrant:
             update={
                 "created_at": before.created_at,
                 "rehearsal": before.rehearsal,
+                "wanted": before.wanted,
             }
         )
     await _require_room(grant)
-    await seat_grants.put(grant)
-    if before is not None and grant.closes_at < before.closes_at:
-        await sessions.cut(event_id, until=grant.closes_at)
+    grant = await seat_grants.put(grant)
+    if before is not None:
+        await _cut(before, grant)
     return grant
+
+
+async def _cut(before: SeatGrant, after: SeatGrant) -> None:
+    if after.closes_at < before.closes_at:
+        # As in `revoke`.
+        await seat_grants.take_turn()
+        await sessions.cut(after.id, until=after.closes_at)
 
 
 async def _require_room(grant: SeatGrant) -> None:
@@ -331,11 +345,12 @@ async def _require_room(grant: SeatGrant) -> None:
     demands = [
         seat_grants.demand_of(other) for other in others if other.id != grant.id
     ]
-    # What members run on their own quota ends by itself, but not at once.
+    granted = {grant.id, *(other.id for other in others)}
+    # What runs on no seat ends by itself, but not at once.
     demands += [
         seat_grants.Demand(session.created_at, session.expires_at, session.gpus)
         for session in await sessions.list_alive()
-        if session.event_id is None
+        if session.event_id not in granted
     ]
     taken = seat_grants.peak(demands, starts=starts, ends=grant.closes_at)
     feasible = _seats_in(await gpus.count_healthy() - taken, grant)
@@ -401,7 +416,7 @@ def _require_open(event: Event) -> None:
         raise EventClosedError(event.id, status)
 
 
-def _require_seat(rsvp: Rsvp | None) -> None:
+def _require_seat(rsvp: Rsvp | None, grant: SeatGrant) -> Rsvp:
     if rsvp is None or rsvp.status is RsvpStatus.INVITED:
         raise NotEntitledError()
     if rsvp.status is RsvpStatus.WAITLISTED:
@@ -409,6 +424,12 @@ def _require_seat(rsvp: Rsvp | None) -> None:
             "You are on the waiting list: you get a mail when you have a seat, "
             "and may start a session then."
         )
+    if grant.needs_check_in and rsvp.checked_in_at is None:
+        raise NotEntitledError(
+            "Check in at the door first: sessions of this event are for those "
+            "who came in. Your ticket is at GET /v1/events/{id}/ticket."
+        )
+    return rsvp
 
 
 def _require_window(grant: SeatGrant, now: datetime) -> None:
@@ -426,10 +447,8 @@ def _require_window(grant: SeatGrant, now: datetime) -> None:
         )
 
 
-async def _granted(grant: SeatGrant, rsvp: Rsvp | None) -> Entitlement:
-    await seat_grants.touch(grant)
-    if rsvp is not None:
-        await rsvps.touch(rsvp)
+async def _granted(grant: SeatGrant, rsvp: Rsvp) -> Entitlement:
+    await rsvps.touch(rsvp)
     return Entitlement(
         template=grant.template,
         gpus=grant.gpus_per_seat,

@@ -112,8 +112,8 @@ def peak(
             edges.append((max(demand.starts, starts), demand.gpus))
             edges.append((demand.ends, -demand.gpus))
     most = wanted = 0
-    for _, change in sorted(edges):
-        wanted += change
+    for _, more in sorted(edges):
+        wanted += more
         most = max(most, wanted)
     return most
 
@@ -128,16 +128,6 @@ async def take_turn() -> None:
     )
 
 
-async def touch(grant: SeatGrant) -> None:
-    """Makes who changes or takes back a grant at the same time begin again.
-
-    Part of the transaction in which a session starts by it.
-    """
-    await db.collection(COLLECTION).update_one(
-        {"_id": grant.id}, {"$set": {"revision": new_id()}}
-    )
-
-
 async def find_granted(event_ids: Collection[str]) -> set[str]:
     """Those of some hundred events whose seats grant something."""
     found = db.collection(COLLECTION).find(
@@ -146,10 +136,13 @@ async def find_granted(event_ids: Collection[str]) -> set[str]:
     return {document["_id"] async for document in found}
 
 
-async def put(grant: SeatGrant) -> None:
+async def put(grant: SeatGrant) -> SeatGrant:
     """Writes a promise, in the place of an earlier one of the same event.
 
     Part of the transaction in which that was read.
+
+    Returns:
+        The grant as it is now.
     """
     new = grant.model_copy(
         update={"updated_at": utc_now(), "revision": new_id()}
@@ -157,6 +150,7 @@ async def put(grant: SeatGrant) -> None:
     await db.collection(COLLECTION).replace_one(
         {"_id": grant.id}, new.dict(), upsert=True
     )
+    return new
 
 
 async def change(

@@ -279,9 +279,28 @@ async def list_of(owner_id: str) -> list[Session]:
     return await _find({"owner_id": owner_id})
 
 
-async def list_of_event(event_id: str) -> list[Session]:
-    """All sessions that an event's seats granted, those that ended too."""
-    return await _find({"event_id": event_id})
+async def list_of_event(
+    event_id: str, *, owner_ids: Collection[str] | None = None
+) -> list[Session]:
+    """All sessions that an event's seats granted, those that ended too.
+
+    Args:
+        event_id: the event.
+        owner_ids: only those of these members.
+    """
+    whose = {} if owner_ids is None else {"owner_id": {"$in": [*owner_ids]}}
+    return await _find({"event_id": event_id, **whose})
+
+
+async def cut(event_id: str, *, until: datetime) -> None:
+    """Has no session of an event's seats outlast a time.
+
+    Part of the transaction that shortens the event's window.
+    """
+    for session in await list_of_event(event_id):
+        if session.status in _OPEN and session.expires_at > until:
+            await _write(session, expires_at=until, due_at=_sooner(session))
+    transactions.afterwards(changed.set)
 
 
 async def ids_of(owner_id: str) -> list[str]:
@@ -545,14 +564,16 @@ async def _require_unpromised(
     inventory at every moment until the session ends; a seat's own session is
     wanted already.
     """
-    demands = [
-        seat_grants.demand_of(grant)
-        for grant in await seat_grants.list_grants(now)
-    ]
+    await seat_grants.take_turn()
+    grants = await seat_grants.list_grants(now)
+    granted = {grant.id for grant in grants}
+    if order.gpus == 0 or order.event_id in granted:
+        return
+    demands = [seat_grants.demand_of(grant) for grant in grants]
     demands += [
         seat_grants.Demand(now, each.expires_at, each.gpus)
         for each in await list_alive()
-        if each.event_id is None and each.id != but
+        if each.event_id not in granted and each.id != but
     ]
     most = seat_grants.peak(demands, starts=now, ends=order.expires_at)
     if most + order.gpus > await gpus.count_healthy():
