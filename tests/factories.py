@@ -283,6 +283,7 @@ class Device:
     name: str = "NVIDIA A100"
     memory_mb: int = 40960
     healthy: bool = True
+    node: str = ""
 
 
 async def gpus(count: int) -> list[str]:

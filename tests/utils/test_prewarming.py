@@ -1,0 +1,244 @@
+"""Prewarming and rehearsals, up to what the engine then does."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
+
+import pytest
+
+from config.engine import Container, Engine
+from models.base import utc_now
+from models.event_compute import (
+    RehearsalReport,
+    RehearsalStart,
+    WantedSession,
+)
+from models.events import Event
+from models.session_errors import RehearsalRunsError
+from models.sessions import EndReason, Session, SessionStatus
+from tests import factories
+from tests.factories import HOUR, Member
+from utils import (
+    event_compute,
+    gpus,
+    prewarming,
+    rsvps,
+    seat_grants,
+    sessions,
+)
+
+pytestmark = pytest.mark.usefixtures("database")
+
+_MINUTE = timedelta(minutes=1)
+
+
+class Pulls:
+    """An engine that has every image when it was asked for it."""
+
+    def __init__(self) -> None:
+        self.images: list[str] = []
+
+    async def pull(self, image: str) -> None:
+        self.images.append(image)
+
+    async def list_containers(self) -> Sequence[Container]:
+        return []
+
+
+@pytest.fixture(name="engine")
+def _engine() -> Pulls:
+    return Pulls()
+
+
+@pytest.fixture(name="host")
+async def _host(database: None) -> Member:
+    del database
+    await factories.gpus(8)
+    await factories.session_template()
+    return await factories.admin()
+
+
+async def go_on(engine: Pulls, workers: int = 3) -> None:
+    """What several workers do at once."""
+    as_engine: Engine = engine  # type: ignore[assignment]  # All that is asked.
+    await asyncio.gather(
+        *(prewarming.go_on(as_engine) for _ in range(workers))
+    )
+
+
+async def soon(host: Member, guests: int, **overrides: object) -> Event:
+    """An event that starts in five minutes, with so many guests."""
+    event = await factories.event(
+        host.actor, starts_at=utc_now() + 5 * _MINUTE, capacity=max(guests, 1)
+    )
+    await factories.seat_grant(
+        event, host.actor, **{"prewarm": "start", "prewarm_minutes": 10}
+        | overrides,
+    )  # fmt: skip
+    for _ in range(guests):
+        member = await factories.member()
+        await rsvps.join(event.id, actor=member.actor)
+    return event
+
+
+async def up(session: Session, seconds: float = 1.0) -> None:
+    """Has the port of a session answer."""
+    at = session.created_at + timedelta(seconds=seconds)
+    assert await sessions.change(
+        session, status=SessionStatus.RUNNING, running_at=at
+    )
+
+
+async def all_up(event_id: str) -> None:
+    for session in await sessions.list_of_event(event_id):
+        if session.status is SessionStatus.STARTING:
+            await up(session)
+
+
+class TestWarm:
+    async def test_each_guest_has_one_session_some_at_a_time(
+        self, host: Member, engine: Pulls
+    ) -> None:
+        event = await soon(host, 6)
+        await go_on(engine)
+        await go_on(engine)
+        found = await sessions.list_of_event(event.id)
+        assert len(found) == prewarming.AT_ONCE
+        # Nothing more while these come up.
+        await go_on(engine)
+        assert len(await sessions.list_of_event(event.id)) == len(found)
+        await all_up(event.id)
+        await go_on(engine)
+        await go_on(engine)
+        found = await sessions.list_of_event(event.id)
+        assert len({session.owner_id for session in found}) == len(found) == 6
+        assert all(session.expires_at == event.ends_at for session in found)
+        assert engine.images == ["muster-test/py:1"]
+        assert (await seat_grants.get_grant(event.id)).wanted == []
+
+    async def test_not_yet(self, host: Member, engine: Pulls) -> None:
+        event = await soon(host, 1, prewarm_minutes=1)
+        await go_on(engine)
+        assert engine.images == []
+        assert await sessions.list_of_event(event.id) == []
+
+    async def test_only_the_image(self, host: Member, engine: Pulls) -> None:
+        event = await soon(host, 1, prewarm="image")
+        await go_on(engine)
+        await go_on(engine)
+        assert engine.images == ["muster-test/py:1"]
+        assert await sessions.list_of_event(event.id) == []
+
+    async def test_who_left_meanwhile_gets_none(
+        self, host: Member, engine: Pulls
+    ) -> None:
+        event = await soon(host, 0)
+        gone = await factories.member()
+        grant = await seat_grants.get_grant(event.id)
+        wanted = WantedSession(user_id=gone.user.id, until=event.ends_at)
+        await seat_grants.change(
+            event.id,
+            changed=lambda now: now.wanting([wanted]).model_copy(
+                update={"warmed_at": utc_now()}
+            ),
+        )
+        await go_on(engine)
+        assert grant.wanted == []
+        assert (await seat_grants.get_grant(event.id)).wanted == []
+        assert await sessions.list_of_event(event.id) == []
+
+    async def test_restarted_when_the_first_is_gone(
+        self, host: Member, engine: Pulls
+    ) -> None:
+        event = await soon(host, 1)
+        await go_on(engine)
+        await go_on(engine)
+        [first] = await sessions.list_of_event(event.id)
+        await sessions.end(first.id, reason=EndReason.ORGANISER)
+        until = utc_now() + HOUR
+        wanted = WantedSession(user_id=first.owner_id, until=until)
+        await seat_grants.change(
+            event.id, changed=lambda now: now.wanting([wanted])
+        )
+        await go_on(engine)
+        assert len(await sessions.list_of_event(event.id)) == 1
+        now = await sessions.find(first.id)
+        assert now is not None and await sessions.finish(now)
+        await go_on(engine)
+        alive = [
+            session
+            for session in await sessions.list_of_event(event.id)
+            if session.status is SessionStatus.STARTING
+        ]
+        assert [each.owner_id for each in alive] == [first.owner_id]
+
+
+class TestRehearse:
+    async def rehearsed(
+        self, event: Event, host: Member, engine: Pulls, count: int
+    ) -> RehearsalReport:
+        """A rehearsal whose sessions all come up."""
+        wish = RehearsalStart(sessions=count)
+        rehearsal = await event_compute.start_rehearsal(
+            event.id, wish, actor=host.actor
+        )
+        for _ in range(20):
+            await go_on(engine)
+            await all_up(rehearsal.id)
+            now = await event_compute.get_rehearsal(event.id, actor=host.actor)
+            if now.report is not None:
+                ended = await sessions.list_of_event(rehearsal.id)
+                assert {each.end_reason for each in ended} <= {
+                    EndReason.REHEARSED
+                }
+                return now.report
+        raise AssertionError("it does not end")
+
+    async def test_comes_up(self, host: Member, engine: Pulls) -> None:
+        event = await soon(host, 2, prewarm="none", opens_minutes_before=0)
+        report = await self.rehearsed(event, host, engine, 6)
+        assert (report.came_up, report.errors) == (6, {})
+        assert report.p50_seconds == report.max_seconds == 1.0
+        # Another one may follow.
+        report = await self.rehearsed(event, host, engine, 1)
+        assert report.came_up == 1
+
+    async def test_says_what_went_wrong(
+        self, host: Member, engine: Pulls
+    ) -> None:
+        event = await soon(host, 0, prewarm="none")
+        await factories.gpus(2)
+        for gpu_id in await gpus.lease(1, session_id="other") or ():
+            assert gpu_id
+        report = await self.rehearsed(event, host, engine, 3)
+        assert report.came_up == 1
+        assert sum(report.errors.values()) == 2
+
+    async def test_one_at_a_time(self, host: Member) -> None:
+        event = await soon(host, 0)
+        wish = RehearsalStart(sessions=1)
+        results = await asyncio.gather(
+            *(
+                event_compute.start_rehearsal(event.id, wish, actor=host.actor)
+                for _ in range(4)
+            ),
+            return_exceptions=True,
+        )
+        faults = [each for each in results if isinstance(each, Exception)]
+        assert len(faults) == 3
+        assert all(isinstance(each, RehearsalRunsError) for each in faults)
+
+    async def test_taken_back_meanwhile(
+        self, host: Member, engine: Pulls
+    ) -> None:
+        event = await soon(host, 0)
+        rehearsal = await event_compute.start_rehearsal(
+            event.id, RehearsalStart(sessions=2), actor=host.actor
+        )
+        await go_on(engine)
+        await go_on(engine)
+        await event_compute.unset_compute(event.id, actor=host.actor)
+        await go_on(engine)
+        found = await sessions.list_of_event(rehearsal.id)
+        assert found
+        assert {each.status for each in found} == {SessionStatus.STOPPING}
