@@ -1,9 +1,9 @@
 """Chores: all that workers do again and again, beside the requests.
 
-Owns no collection. May call: closings, http_events, image_uses, mailer, mails,
-rate_limits, session_quotas, task_quotas, task_results, task_schedules,
-task_worker, tasks, tiers. Each chore is safe in several workers at once, and
-does what another one, killed, has left.
+Owns no collection. May call: closings, event_compute, http_events, image_uses,
+mailer, mails, rate_limits, session_quotas, task_quotas, task_results,
+task_schedules, task_worker, tasks, tiers. Each chore is safe in several workers
+at once, and does what another one, killed, has left.
 """
 
 import os
@@ -19,6 +19,7 @@ from config.settings import TaskWorker
 from models.tiers import Tier
 from utils import (
     closings,
+    event_compute,
     http_events,
     image_uses,
     mailer,
@@ -46,6 +47,7 @@ _LOST_SECONDS = 5.0
 _SCHEDULE_SECONDS = 10.0
 _EXPIRY_SECONDS = 60.0
 _COUNT_SECONDS = 10.0
+_SHORT_SECONDS = 10.0
 
 
 def declared_chores(
@@ -97,6 +99,11 @@ def declared_chores(
             "counting tasks that wait",
             tasks.count_waiting,
             every_seconds=_COUNT_SECONDS,
+        ),
+        Chore(
+            "finding seats without GPUs",
+            event_compute.find_short,
+            every_seconds=_SHORT_SECONDS,
         ),
         Chore(
             "storing HTTP events",

@@ -533,8 +533,8 @@ async def _lease(
     grants it.
     """
     offer = None
+    await _require_unpromised(order, now)
     if order.quota is not None:
-        await _require_unpromised(order, now)
         offer = await session_requests.find_offer(
             order.owner_id,
             template=order.template.name,
@@ -560,14 +560,13 @@ async def _require_unpromised(
 ) -> None:
     """Leaves the seats of events the GPUs that they will want.
 
-    What members run of their own quota and what seats want must fit in the
-    inventory at every moment until the session ends; a seat's own session is
-    wanted already.
+    What runs on no seat, rehearsals included, and what seats want must fit in
+    the inventory at every moment until the session ends; a seat's own session
+    is wanted already.
     """
-    await seat_grants.take_turn()
     grants = await seat_grants.list_grants(now)
     granted = {grant.id for grant in grants}
-    if order.gpus == 0 or order.event_id in granted:
+    if order.event_id in granted:
         return
     demands = [seat_grants.demand_of(grant) for grant in grants]
     demands += [

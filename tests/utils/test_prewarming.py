@@ -188,6 +188,8 @@ class TestRehearse:
             now = await event_compute.get_rehearsal(event.id, actor=host.actor)
             if now.report is not None:
                 ended = await sessions.list_of_event(rehearsal.id)
+                for session in ended:
+                    await sessions.finish(session)
                 assert {each.end_reason for each in ended} <= {
                     EndReason.REHEARSED
                 }
