@@ -100,16 +100,22 @@ def declared_chores(
             tasks.count_waiting,
             every_seconds=_COUNT_SECONDS,
         ),
-        Chore(
-            "finding seats without GPUs",
-            event_compute.find_short,
-            every_seconds=_SHORT_SECONDS,
-        ),
+        *_of_seats(),
         Chore(
             "storing HTTP events",
             http_events.store_in_a_moment,
             every_seconds=_EVENTS_SECONDS,
             wake=recent.arrived,
+        ),
+    )
+
+
+def _of_seats() -> tuple[Chore, ...]:
+    return (
+        Chore(
+            "finding seats without GPUs",
+            event_compute.find_short,
+            every_seconds=_SHORT_SECONDS,
         ),
     )
 

@@ -168,8 +168,9 @@ BUDGETS: dict[Operation, int] = {
     ("GET", "/v1/events.ics"): 2,
     ("GET", "/v1/events/{event_id}.ics"): 2,
     # For each hundred dates: what is known is read, what is new is written;
-    # what has changed is read and written in a transaction (3 more).
-    ("POST", "/v1/events/import"): 6,
+    # what has changed is read and written in a transaction (3 more), unless
+    # seats grant sessions (1).
+    ("POST", "/v1/events/import"): 7,
     # Its secret names the member; what they created is read, where they go,
     # and a hundred at a time what that is. No login is read.
     ("GET", "/v1/users/me/calendar.ics"): 4,
