@@ -1,16 +1,20 @@
 """The Docker engine keeps each session in its bounds, and leaves nothing."""
 
 import asyncio
+from ipaddress import IPv4Network
 
 import httpx
 import pytest
 
+from config.container_configs import Place
 from config.docker_engine import DockerEngine
 from config.engine import ContainerSpec, EngineFault, EngineRefusedError
 from tests.engine.engines import (
     PYTHON,
     SERVE,
     docker,
+    docker_host,
+    emptied,
     outcome,
     place_of_run,
     script,
@@ -115,3 +119,51 @@ async def test_faults(
     assert caught.value.fault is fault
     assert caught.value.detail.endswith(".")
     assert not await left_of(wanted.session_id)
+
+
+async def test_a_name_that_is_taken(engine: DockerEngine) -> None:
+    """What somebody else named so stays, and the session is refused."""
+    wanted = spec("sleep", "600")
+    name = place_of_run().name(wanted.session_id)
+    await docker("create", "--name", name, wanted.image, "true")
+    try:
+        with pytest.raises(EngineRefusedError) as caught:
+            await engine.ensure(wanted)
+        assert caught.value.fault is EngineFault.NAME_TAKEN
+        assert await engine.find(wanted.session_id) is None
+        assert not await left_of(wanted.session_id)
+    finally:
+        await docker("rm", name)
+
+
+async def test_an_address_of_another_machine(engine: DockerEngine) -> None:
+    """A port that can't be published is a fault of the address."""
+    elsewhere = DockerEngine(
+        docker_host(),
+        place=Place(place_of_run().deployment, "203.0.113.7"),
+        subnets=IPv4Network("10.213.0.0/16"),
+    )
+    wanted = spec("sleep", "600")
+    async with emptied(elsewhere):
+        with pytest.raises(EngineRefusedError) as caught:
+            await elsewhere.ensure(wanted)
+    assert caught.value.fault is EngineFault.PORT_TAKEN
+    assert not await left_of(wanted.session_id)
+    del engine
+
+
+async def test_no_network_left(engine: DockerEngine) -> None:
+    """Where all addresses are used, it says so."""
+    narrow = DockerEngine(
+        docker_host(),
+        place=place_of_run(),
+        subnets=IPv4Network("10.214.0.0/28"),
+    )
+    await engine.check()
+    async with emptied(narrow):
+        await narrow.ensure(spec("sleep", "600"))
+        wanted = spec("sleep", "600")
+        with pytest.raises(EngineRefusedError) as caught:
+            await narrow.ensure(wanted)
+        assert caught.value.fault is EngineFault.NO_NETWORK
+        assert not await left_of(wanted.session_id)
