@@ -18,6 +18,7 @@ from config import cache, db
 from config.main import settings
 from config.remote_keys import RemoteKeys
 from models.api_keys import ApiKeyCreate
+from models.event_compute import RehearsalStart
 from models.events import EventUpdate
 from models.feedback import FeedbackCreate
 from models.one_time_tokens import Purpose
@@ -29,6 +30,7 @@ from tests.contract import operations
 from utils import (
     api_keys,
     calendars,
+    event_compute,
     events,
     feedback,
     process_registry,
@@ -119,18 +121,24 @@ BUDGETS: dict[Operation, int] = {
     # did is written down (1), the creator or the guests get a mail (2), all in
     # one transaction, which is committed (1). Where a change adds seats, the
     # first in line are found, promoted, told one by one and counted (5), and
-    # the event is read again (1). New images are found and marked (2).
-    ("PATCH", "/v1/events/{event_id}"): 15,
-    ("POST", "/v1/events/{event_id}/cancel"): 7,
+    # the event is read again (1). New images are found and marked (2). Where
+    # its seats grant sessions, that is read and written (2), and where they
+    # want more than before, it is proven as by PUT …/compute (4).
+    ("PATCH", "/v1/events/{event_id}"): 21,
+    # What its seats grant is read and removed, in turn; their sessions are
+    # found, and ended all at once (5).
+    ("POST", "/v1/events/{event_id}/cancel"): 12,
     ("POST", "/v1/events/{event_id}/approve"): 7,
     ("POST", "/v1/events/{event_id}/deny"): 7,
-    # The event, its guests, its feedback, a line of the audit, the commit.
-    ("DELETE", "/v1/events/{event_id}"): 6,
+    # The event, its guests, its feedback, a line of the audit, the commit; and
+    # as above, what its seats grant (5).
+    ("DELETE", "/v1/events/{event_id}"): 11,
     # The event is read; the place and the event's counters are written.
     ("PUT", "/v1/events/{event_id}/rsvp"): 5,
     # Event and place are read, the place removed; the first in line is found,
-    # promoted and told (2); then the counters and the commit.
-    ("DELETE", "/v1/events/{event_id}/rsvp"): 10,
+    # promoted and told (2); then the counters and the commit. What runs on the
+    # seat is found and ended (2).
+    ("DELETE", "/v1/events/{event_id}/rsvp"): 12,
     ("GET", "/v1/events/{event_id}/rsvp"): 3,
     # The event (may the caller?), a page of guests, their names.
     ("GET", "/v1/events/{event_id}/rsvps"): 4,
@@ -148,7 +156,30 @@ BUDGETS: dict[Operation, int] = {
     # The same for one scan; each further one reads and writes once.
     ("POST", "/v1/events/{event_id}/check-ins"): 7,
     ("GET", "/v1/events/{event_id}/check-in"): 3,
-    ("DELETE", "/v1/events/{event_id}/check-in/{user_id}"): 6,
+    # What the seat grants, and runs, is read.
+    ("DELETE", "/v1/events/{event_id}/check-in/{user_id}"): 8,
+    ("GET", "/v1/events/{event_id}/compute"): 3,
+    # In a transaction (1): the event is read, the template claimed (2), and
+    # what the seats granted before is read; then the turn is taken, what
+    # others were promised, what runs and what there is are read (4), the
+    # promise is written, and an admin's deed (2).
+    ("PUT", "/v1/events/{event_id}/compute"): 12,
+    # The event is read, and what its seats grant twice; then as by a
+    # cancellation (4), an admin's deed, and the commit.
+    ("DELETE", "/v1/events/{event_id}/compute"): 10,
+    # The event and what its seats grant are read; that is read and written.
+    ("POST", "/v1/events/{event_id}/compute/rehearsal"): 4,
+    ("GET", "/v1/events/{event_id}/compute/rehearsal"): 3,
+    # The event, a page of guests, their names, their sessions.
+    ("GET", "/v1/events/{event_id}/board"): 5,
+    # The event, what its seats grant, its sessions; then each session is read
+    # and written with an admin's deed, in a transaction (4).
+    ("POST", "/v1/events/{event_id}/board/extend"): 8,
+    ("POST", "/v1/events/{event_id}/board/end"): 8,
+    # Who has a seat is read, and who wants a session read and written (3).
+    ("POST", "/v1/events/{event_id}/board/restart"): 11,
+    # The event, its guests, its sessions, its feedback, the names.
+    ("GET", "/v1/events/{event_id}/usage"): 6,
     # The event and the caller's place are read; the feedback and the event's
     # counters are written and committed; the author's name is shown. Here and
     # below, it takes one more to see that a guest may know of a private event.
@@ -314,6 +345,21 @@ _ASKED: dict[
     ("POST", "/v1/events/{event_id}/check-in"): lambda caller: {
         "json": {"user_id": caller.user.id}
     },
+    ("PUT", "/v1/events/{event_id}/compute"): lambda _: {
+        "json": {"template": "notebook", "gpus_per_seat": 1}
+    },
+    ("POST", "/v1/events/{event_id}/compute/rehearsal"): lambda _: {
+        "json": {"sessions": 2}
+    },
+    ("POST", "/v1/events/{event_id}/board/extend"): lambda _: {
+        "json": {"all": True, "hours": 1.0}
+    },
+    ("POST", "/v1/events/{event_id}/board/end"): lambda _: {
+        "json": {"all": True}
+    },
+    ("POST", "/v1/events/{event_id}/board/restart"): lambda caller: {
+        "json": {"user_ids": [caller.user.id]}
+    },
     ("POST", "/v1/events/{event_id}/check-ins"): lambda caller: {
         "json": {"scans": [{"user_id": caller.user.id}]}
     },
@@ -374,6 +420,28 @@ _SEATS: dict[Operation, int] = {
     ("DELETE", "/v1/feedback/{feedback_id}"): 2,
 }
 
+# Where the event's seats grant sessions, and the caller, if a guest, has one.
+_GRANTED: set[Operation] = {
+    ("PATCH", "/v1/events/{event_id}"),
+    ("POST", "/v1/events/{event_id}/cancel"),
+    ("DELETE", "/v1/events/{event_id}"),
+    ("DELETE", "/v1/events/{event_id}/rsvp"),
+    ("DELETE", "/v1/events/{event_id}/check-in/{user_id}"),
+    ("GET", "/v1/events/{event_id}/compute"),
+    ("PUT", "/v1/events/{event_id}/compute"),
+    ("DELETE", "/v1/events/{event_id}/compute"),
+    ("POST", "/v1/events/{event_id}/compute/rehearsal"),
+    ("GET", "/v1/events/{event_id}/compute/rehearsal"),
+    ("GET", "/v1/events/{event_id}/board"),
+    ("POST", "/v1/events/{event_id}/board/extend"),
+    ("POST", "/v1/events/{event_id}/board/end"),
+    ("POST", "/v1/events/{event_id}/board/restart"),
+    ("GET", "/v1/events/{event_id}/usage"),
+}
+_SEATS |= {
+    asked: 2 for asked in _GRANTED if asked not in _SEATS
+}
+
 _SOME_TIME = {
     "$gt": datetime(1970, 1, 1, tzinfo=UTC),
     "$lt": datetime(2030, 5, 1, tzinfo=UTC),
@@ -425,6 +493,9 @@ _LOOKUPS: list[tuple[str, db.Document]] = [
     ("tasks", {"owner_id": "x", "status": {"$in": ["queued", "hidden"]}}),
     ("tasks", {"expires_at": _SOME_TIME}),
     ("images.chunks", {"files_id": "x", "n": {"$gte": 0, "$lt": 4}}),
+    ("seat_grants", {"revision": "x"}),
+    ("seat_grants", {"closes_at": _SOME_TIME}),
+    ("seat_grants", {"template": "x", "closes_at": _SOME_TIME}),
     ("events", {"lookup.listed": True, "lookup.terms": "wo"}),
     ("events", {"lookup.listed": True, "lookup.cells": {"$in": ["0.1:1:1"]}}),
     ("events", {"lookup.listed": True, "tags": {"$in": ["food"]}}),
@@ -448,6 +519,8 @@ async def _cost(
     event_id, feedback_id = await _event_id(other, signed_in), ""
     if operation in _SEATS:
         await _fill(event_id, _SEATS[operation], [caller, other])
+    if operation in _GRANTED:
+        await _grant(event_id, caller, operation)
     if "feedback" in template and method != "POST":
         author = caller if method == "PATCH" else other
         feedback_id = await _feedback_id(event_id, author)
@@ -519,6 +592,25 @@ async def _fill(
     )
     for guest in guests:
         await rsvps.join(event_id, actor=guest.actor)
+
+
+async def _grant(
+    event_id: str, caller: factories.Member, operation: Operation
+) -> None:
+    """Has each seat grant a GPU; the caller uses theirs."""
+    await factories.gpus(20)
+    await factories.session_template()
+    event = await events.load_event(event_id)
+    await factories.seat_grant(event, caller.actor, needs_check_in=False)
+    await factories.seat_session(
+        event, caller, expires_at=event.ends_at - factories.HOUR / 2
+    )
+    if operation == ("GET", "/v1/events/{event_id}/compute/rehearsal"):
+        await event_compute.start_rehearsal(
+            event_id, RehearsalStart(sessions=1), actor=caller.actor
+        )
+    if "{user_id}" in operation[1]:
+        await factories.seat_grant(event, caller.actor, needs_check_in=True)
 
 
 async def _key_id(owner: factories.Member) -> str:
