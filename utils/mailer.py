@@ -239,6 +239,8 @@ async def _message(mail: Mail, *, now: datetime) -> EmailMessage | None:
     if mail.kind is MailKind.EMAIL_VERIFICATION and user.email_verified:
         return None
     event = await _find_event(mail)
+    if mail.kind is MailKind.COMPUTE_SHORT and event is None:
+        return None
     if mail.kind in _OF_EVENTS_TO_COME:
         if not _is_to_come(event, mail, now) or not await _has_place(mail):
             return None
