@@ -56,6 +56,7 @@ from routes import (
     event_compute,
     events,
     feedback,
+    gpus,
     health,
     http_events,
     images,
@@ -65,14 +66,17 @@ from routes import (
     rsvps,
     schemes,
     service,
+    session_templates,
+    sessions,
     short_form,
     tiers,
     users,
 )
 from routes import tasks as task_routes
 from utils import callers, docs_visitors, rate_limits, tasks
-from utils.chores import declared_chores
+from utils.chores import declared_chores, session_chores
 from utils.collections import declared_indexes
+from utils.session_service import SessionService
 from utils.totals import declared_levels, declared_totals
 
 __all__ = ["app"]
@@ -105,6 +109,9 @@ routers = (
     processes.router,
     task_routes.router,
     short_form.router,
+    gpus.router,
+    session_templates.router,
+    sessions.router,
     http_events.router,
     health.router,
     metrics.router,
@@ -136,6 +143,9 @@ app.state.chores = (
     ),
     Chore("counting", app.state.metrics.sample, every_seconds=SAMPLE_SECONDS),
 )
+# The lifespan builds inventory and engine, and serves sessions with them.
+app.state.serve_sessions = SessionService
+app.state.chores_of = session_chores
 
 # What this process can't serve without, each with its own time limit.
 checks = [Check("database", db.ping, seconds=2)]

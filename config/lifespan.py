@@ -8,6 +8,8 @@ from fastapi import FastAPI
 
 from config import cache, chores, db, transactions
 from config.embedded import EmbeddedDatabase, EmbeddedDatabaseError
+from config.engines import engine_of
+from config.gpus import gpu_source_of
 from config.settings import Settings
 
 # A killed keeper is noticed within this time and replaced.
@@ -23,11 +25,28 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         aclosing(app.state.broker),
         aclosing(app.state.limiter),
         aclosing(app.state.firebase.keys),
-        chores.running(app.state.chores),
+        _sessions(app),
+        chores.running(
+            (*app.state.chores, *app.state.chores_of(app.state.sessions))
+        ),
     ):
         # The last to begin and the first to end: nothing above is half there
         # while it says that this process serves.
         with app.state.health.serving():
+            yield
+
+
+@asynccontextmanager
+async def _sessions(app: FastAPI) -> AsyncIterator[None]:
+    """What runs sessions: each part knows those before it only."""
+    settings: Settings = app.state.settings
+    app.state.inventory = gpu_source_of(settings)
+    app.state.engine = engine_of(settings)
+    async with aclosing(app.state.engine):
+        app.state.sessions = app.state.serve_sessions(
+            app.state.engine, app.state.inventory
+        )
+        async with aclosing(app.state.sessions):
             yield
 
 

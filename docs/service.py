@@ -56,6 +56,10 @@ TAGS = [
         "name": "Calendars",
         "description": "Subscribe to events, import calendar files.",
     },
+    {
+        "name": "Sessions",
+        "description": "GPUs, and containers that compute on them.",
+    },
     {"name": "Tiers", "description": "Who may use how much."},
     {"name": "Service", "description": "What this service is."},
 ]

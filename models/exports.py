@@ -13,6 +13,7 @@ from models.images import ImageRead
 from models.logins import LoginRead
 from models.mails import Mail
 from models.rsvps import Rsvp
+from models.sessions import SessionRead
 from models.tasks import TaskRead
 from models.users import PrivateUser
 
@@ -58,6 +59,7 @@ class AccountExport(BaseModel):
     feedback: list[FeedbackRead]
     images: list[ImageRead]
     mails: list[KeptMail]
+    sessions: list[SessionRead]
     tasks: list[TaskRead] = Field(
         description="Their arguments and results are at /v1/tasks."
     )

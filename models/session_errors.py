@@ -210,7 +210,7 @@ class SessionStateError(ConflictError):
         self, session_id: str, *, status: str, detail: str = ""
     ) -> None:
         super().__init__(
-            detail, {"session_id": session_id, "status": status}
+            detail, {"session_id": session_id, "state": status}
         )
 
 

@@ -152,6 +152,7 @@ class SessionOrder:  # pylint: disable=too-many-instance-attributes  # Facts.
         event_id: the event whose seat grants it.
         places: how many such sessions its owner may have at that event.
         claim: who starts it; None leaves that to the next who looks.
+        deed: names the wish, which is fulfilled once; the session's id.
     """
 
     owner_id: str
@@ -162,6 +163,7 @@ class SessionOrder:  # pylint: disable=too-many-instance-attributes  # Facts.
     event_id: str | None = None
     places: int = 1
     claim: str | None = None
+    deed: str | None = None
 
 
 class SessionCreate(RequestModel):

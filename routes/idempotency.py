@@ -1,7 +1,8 @@
 """Idempotency: routes that create, of which a client may repeat each request.
 
 A router whose POST answers 201 is made with `route_class=IdempotentRoute`; one
-whose POST queues a task, and answers 202, with `route_class=SubmissionRoute`.
+whose POST queues a task, and answers 202, with `route_class=SubmissionRoute`;
+one whose POST starts what no transaction can hold, with `NamedDeedRoute`.
 """
 
 import asyncio
@@ -145,8 +146,14 @@ class SubmissionRoute(IdempotentRoute):
         return _submit
 
 
+class NamedDeedRoute(SubmissionRoute):
+    """A route whose POST makes something by more than a transaction, once."""
+
+    answered: ClassVar[int] = status.HTTP_201_CREATED
+
+
 def deed_of(request: Request) -> str | None:
-    """What the task of a submission is called, however often it is sent."""
+    """What the deed of a request is called, however often it is sent."""
     deed: str | None = getattr(request.state, "deed", None)
     return deed
 

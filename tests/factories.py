@@ -113,6 +113,41 @@ async def tier(
     return await tiers.get_tier(name)
 
 
+def template_body(**overrides: Any) -> dict[str, Any]:
+    """The body of a new session template."""
+    return {
+        "name": "notebook",
+        "image": "lab:1",
+        "port": 8888,
+        "gpus_max": 4,
+        "memory_mb": 256,
+        "cpus": 1.0,
+        "hours_max": 8.0,
+        **overrides,
+    }
+
+
+async def session_template(
+    name: str = "notebook", **overrides: Any
+) -> SessionTemplate:
+    """A template that sessions may be started of."""
+    return await session_templates.create_template(
+        TemplateCreate(**template_body(name=name, **overrides)), actor_id=None
+    )
+
+
+async def session(by: Actor, **overrides: Any) -> Session:
+    """A session that waits for an engine, for an hour and without GPUs."""
+    order: dict[str, Any] = {
+        "owner_id": by.user_id,
+        "template": SessionTemplate(**template_body()),
+        "gpus": 0,
+        "expires_at": utc_now() + HOUR,
+        "quota": SessionQuota(concurrent=100, gpu_hours_per_week=10_000),
+    }
+    return await sessions.create(SessionOrder(**{**order, **overrides}))
+
+
 async def token(of: Member, purpose: Purpose) -> str:
     """A token that a member was sent in a mail."""
     return await one_time_tokens.issue(

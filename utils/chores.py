@@ -1,9 +1,10 @@
 """Chores: all that workers do again and again, beside the requests.
 
-Owns no collection. May call: closings, event_compute, http_events, image_uses,
-mailer, mails, rate_limits, session_quotas, task_quotas, task_results,
-task_schedules, task_worker, tasks, tiers. Each chore is safe in several workers
-at once, and does what another one, killed, has left.
+Owns no collection. May call: closings, event_compute, gpus, http_events,
+image_uses, mailer, mails, rate_limits, session_quotas, session_service,
+sessions, task_quotas, task_results, task_schedules, task_worker, tasks, tiers.
+Each chore is safe in several workers at once, and does what another one,
+killed, has left.
 """
 
 import os
@@ -20,12 +21,15 @@ from models.tiers import Tier
 from utils import (
     closings,
     event_compute,
+    gpus,
     http_events,
     image_uses,
     mailer,
     mails,
     rate_limits,
     session_quotas,
+    session_service,
+    sessions,
     task_quotas,
     task_results,
     task_schedules,
@@ -48,6 +52,9 @@ _SCHEDULE_SECONDS = 10.0
 _EXPIRY_SECONDS = 60.0
 _COUNT_SECONDS = 10.0
 _SHORT_SECONDS = 10.0
+_SESSIONS_SECONDS = 1.0
+_RECONCILE_SECONDS = 10.0
+_INVENTORY_SECONDS = 10.0
 
 
 def declared_chores(
@@ -117,6 +124,36 @@ def _of_seats() -> tuple[Chore, ...]:
             event_compute.find_short,
             every_seconds=_SHORT_SECONDS,
         ),
+    )
+
+
+def session_chores(
+    service: session_service.SessionService,
+) -> tuple[Chore, ...]:
+    """The chores of a web worker that sees to sessions by `service`."""
+    return (
+        Chore(
+            "looking for GPUs",
+            service.take_stock,
+            every_seconds=_INVENTORY_SECONDS,
+        ),
+        Chore(
+            "looking after sessions",
+            service.look_after,
+            every_seconds=_SESSIONS_SECONDS,
+            wake=sessions.changed,
+        ),
+        Chore(
+            "reconciling sessions",
+            service.reconcile,
+            every_seconds=_RECONCILE_SECONDS,
+        ),
+        Chore(
+            "counting sessions",
+            sessions.count_up,
+            every_seconds=_COUNT_SECONDS,
+        ),
+        Chore("counting GPUs", gpus.count_up, every_seconds=_COUNT_SECONDS),
     )
 
 

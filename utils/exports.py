@@ -1,7 +1,7 @@
 """Exports: all that is kept about a member, in one document.
 
 Owns no collection. May call: api_keys, audit, events, feedback, images,
-logins, mails, rsvps, tasks, users.
+logins, mails, rsvps, sessions, tasks, users.
 """
 
 from models.api_keys import ApiKeyRead
@@ -12,6 +12,7 @@ from models.exports import AccountExport, KeptMail, KeptRsvp
 from models.feedback import FeedbackRead
 from models.images import ImageRead
 from models.logins import Actor, LoginRead
+from models.sessions import SessionRead
 from models.tasks import TaskRead
 from models.users import MemberName, PrivateUser
 from utils import (
@@ -23,6 +24,7 @@ from utils import (
     logins,
     mails,
     rsvps,
+    sessions,
     tasks,
     users,
 )
@@ -66,6 +68,10 @@ async def export_account(actor: Actor) -> AccountExport:
             for mail in await mails.list_of(
                 user_id, email=users.email_key(user.email)
             )
+        ],
+        sessions=[
+            SessionRead.of(session, viewer_id=user_id)
+            for session in await sessions.list_of(user_id)
         ],
         tasks=[TaskRead.of(task) for task in await tasks.list_of(user_id)],
         audit=await audit.list_about(user_id),

@@ -1,7 +1,7 @@
 """GPUs: the inventory, and who has which.
 
-Owns: `gpus`. Indexes: see INDEXES. May call: paging. They are so few that
-each look reads them all.
+Owns: `gpu_inventory`. Indexes: see INDEXES. May call: paging. They are so few
+that each look reads them all.
 
 A lease is a field of the GPU's own document, so that no GPU is ever in two
 sessions, and it is written in the transaction that writes the session: of two
@@ -21,7 +21,7 @@ from models.base import Page, PageQuery, utc_now
 from models.gpus import Gpu, GpuRead
 from utils import paging
 
-COLLECTION: Final = "gpus"
+COLLECTION: Final = "gpu_inventory"
 INDEXES: Final = [
     db.IndexModel("session_id"),
     db.IndexModel("request_id"),

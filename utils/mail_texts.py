@@ -192,8 +192,8 @@ def _session_offered(facts: MailFacts) -> list[str]:
     more = facts.more or {}
     return [
         "A GPU is free for you",
-        f"what you wait for in line is free: {more.get('gpu_count', '')} GPUs are "
-        f"kept for you until {more.get('expires_at', 'soon')}. Take them:",
+        f"what you wait for in line is free: {more.get('gpu_count', '')} GPUs "
+        f"are kept for you until {more.get('expires_at', 'soon')}. Take them:",
         "    POST /v1/sessions",
         "Later, they go to the next in line.",
     ]

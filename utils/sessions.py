@@ -20,7 +20,7 @@ import asyncio
 import secrets
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from config import db, transactions
@@ -51,7 +51,8 @@ COLLECTION: Final = "sessions"
 INDEXES: Final = [
     # Who changes a session names the revision that it read: one of several.
     db.IndexModel("revision", unique=True),
-    db.IndexModel([("status", db.ASCENDING), ("due_at", db.ASCENDING)]),
+    db.IndexModel("status"),
+    db.IndexModel("due_at"),
     db.IndexModel([("owner_id", db.ASCENDING), ("created_at", db.ASCENDING)]),
     db.IndexModel([("event_id", db.ASCENDING), ("created_at", db.ASCENDING)]),
     db.IndexModel([("created_at", db.ASCENDING), ("_id", db.ASCENDING)]),
@@ -67,6 +68,7 @@ CLAIM: Final = timedelta(seconds=30)
 _WEEK: Final = timedelta(days=7)
 _LONGEST: Final = timedelta(hours=MOST_HOURS)
 _HOUR: Final = timedelta(hours=1)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _OPEN: Final = [SessionStatus.STARTING, SessionStatus.RUNNING]
 # Looked at in one go; the others are due still.
 _DUE_AT_ONCE: Final = 50
@@ -88,8 +90,9 @@ FIGURES: Final = Figures()
 async def create(order: SessionOrder) -> Session:
     """Leases GPUs and writes down the session that has them.
 
-    May be a part of a transaction, which whoever runs it then repeats when a
-    DuplicateKeyError comes out.
+    A deed that was done before answers what it made. May be a part of a
+    transaction, which whoever runs it repeats when a DuplicateKeyError comes
+    out.
 
     Raises:
         NoGpuFreeError: so many GPUs are not free for that long.
@@ -322,7 +325,8 @@ async def list_alive() -> list[Session]:
 async def list_due() -> list[Session]:
     """Some of those that somebody should look at now."""
     return await _find(
-        {"status": {"$in": ALIVE}, "due_at": {"$lt": utc_now()}},
+        # None is due when it is over.
+        {"due_at": {"$gt": _EPOCH, "$lt": utc_now()}},
         limit=_DUE_AT_ONCE,
     )
 
@@ -425,12 +429,17 @@ async def count_up() -> None:
 
 async def _create(order: SessionOrder) -> Session:
     await seat_grants.take_turn()
+    if order.deed is not None:
+        done = await find(order.deed)
+        if done is not None:
+            return done
     now = utc_now()
     mine = await _recent(order.owner_id, now)
     slot = _free_place(order, mine, now)
     if order.quota is not None:
         _require_hours(order, mine, now, since=now)
     session = Session(
+        id=order.deed or new_id(),
         owner_id=order.owner_id,
         slot=slot,
         template=order.template,
@@ -532,8 +541,8 @@ async def _lease(
     While others wait, nobody else takes anything, but for those whose seat
     grants it.
     """
-    offer = None
     await _require_unpromised(order, now)
+    offer = None
     if order.quota is not None:
         offer = await session_requests.find_offer(
             order.owner_id,

@@ -1,6 +1,7 @@
 """Totals: what this process counts for Prometheus, beside what requests cost.
 
-Owns no collection. May call: rate_limits, task_children, tasks.
+Owns no collection. May call: gpus, rate_limits, sessions,
+task_children, tasks.
 """
 
 from collections.abc import Callable
@@ -8,7 +9,8 @@ from typing import Final
 
 from config import cache, http_events
 from config.metrics import Level, Total
-from utils import rate_limits, task_children, tasks
+from models.sessions import ALIVE
+from utils import gpus, rate_limits, sessions, task_children, tasks
 
 # What a process that runs tasks did with models, by the statistics' names.
 _MODELS: Final = {
@@ -28,6 +30,14 @@ _TASKS: Final = {
     "failed": "Tasks that failed for good.",
     "cancelled": "Tasks that their owners cancelled.",
     "repeated": "Attempts that another one follows: failed, lost, handed back.",
+}
+
+
+# The inventory, by the figures' names.
+_GPUS: Final = {
+    "healthy": "GPUs that sessions may have, taken or not.",
+    "free": "GPUs that a session may have now.",
+    "unhealthy": "GPUs that show a fault, or are gone.",
 }
 
 
@@ -89,6 +99,21 @@ def declared_levels() -> tuple[Level, ...]:
             _of_tasks("waiting"),
             shared=True,
         ),
+        *(
+            Level(
+                f"muster_sessions_{status}",
+                f"Sessions that are {status}.",
+                _of_sessions(status),
+                shared=True,
+            )
+            for status in ALIVE
+        ),
+        *(
+            Level(
+                f"muster_gpu_{name}", text, _of_gpus(name), shared=True
+            )
+            for name, text in _GPUS.items()
+        ),
     )
 
 
@@ -98,3 +123,11 @@ def _of_models(name: str) -> Callable[[], float]:
 
 def _of_tasks(name: str) -> Callable[[], float]:
     return lambda: float(getattr(tasks.FIGURES, name))
+
+
+def _of_sessions(status: str) -> Callable[[], float]:
+    return lambda: float(sessions.FIGURES.alive.get(status, 0))
+
+
+def _of_gpus(name: str) -> Callable[[], float]:
+    return lambda: float(getattr(gpus.FIGURES, name))

@@ -280,7 +280,7 @@ class TestEnds:
     async def test_lost_leases(self) -> None:
         await _inventory(2)
         session = await sessions.create(_order())
-        await db.collection("gpus").update_one(
+        await db.collection("gpu_inventory").update_one(
             {"_id": "GPU-1"}, {"$set": {"session_id": new_id()}}
         )
         assert await sessions.free_lost_leases() == 1

@@ -1,0 +1,561 @@
+"""Session service: brings sessions up, looks after them, takes them down.
+
+Owns no collection. May call: gpus, mails, session_quotas,
+session_templates, sessions.
+
+What is to be is written first (`sessions`), and done afterwards, by whoever
+claims it. A claim is a lease of some seconds: of a worker that is killed at any
+point another one takes the session over, and repeats the step that it is at;
+each step may be repeated. So a container exists only while a session that lives
+says so, and GPUs are given back only when their container is gone. What is
+left after all, `reconcile` finds by comparing what the engine has with what is
+written.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager, suppress
+from datetime import datetime, timedelta
+from typing import Any, Final, TypeVar
+
+from config import db, ports
+from config.engine import (
+    Container,
+    ContainerSpec,
+    Engine,
+    EngineAwayError,
+    EngineRefusedError,
+    EngineUnfitError,
+)
+from config.gpus import GpuSource
+from config.main import settings
+from models.base import new_id, utc_now
+from models.exceptions import InvalidRequestError
+from models.logins import Actor
+from models.mails import Mail, MailKind
+from models.session_errors import (
+    EngineUnavailableError,
+    NotEntitledError,
+    SessionRefusedError,
+    SessionStateError,
+)
+from models.sessions import (
+    EndReason,
+    Session,
+    SessionCreate,
+    SessionOrder,
+    SessionStats,
+    SessionStatus,
+    proxy_path,
+)
+from utils import (
+    gpus,
+    mails,
+    session_quotas,
+    session_templates,
+    sessions,
+)
+
+Result = TypeVar("Result")
+
+_LOG: Final = logging.getLogger("muster.sessions")
+
+# A claim is renewed so often while a step takes long, such as a pull.
+_RENEWAL_SECONDS: Final = 10.0
+# When a step is tried again that the engine was not there for.
+_AWAY: Final = timedelta(seconds=5)
+_PROBE: Final = timedelta(seconds=0.5)
+_IDLE_LOOK: Final = timedelta(seconds=15)
+# The share of a processor below which nobody works.
+_IDLE_SHARE: Final = 0.01
+_MEGABYTE: Final = 1024 * 1024
+
+
+class SessionService:
+    """Sessions on an engine; each process has one.
+
+    Args:
+        engine: what runs containers.
+        inventory: what knows the GPUs.
+    """
+
+    def __init__(self, engine: Engine, inventory: GpuSource) -> None:
+        self._engine = engine
+        self._inventory = inventory
+        self._me = new_id()
+        self._steps: set[asyncio.Task[Any]] = set()
+
+    async def aclose(self) -> None:
+        """Leaves what is under way to other workers."""
+        for step in self._steps:
+            step.cancel()
+        await asyncio.gather(*self._steps, return_exceptions=True)
+
+    # What members do.
+
+    async def start(
+        self, wish: SessionCreate, *, actor: Actor, deed: str | None
+    ) -> Session:
+        """Starts a session; its port may answer later.
+
+        Args:
+            wish: what the caller asks for.
+            actor: the caller.
+            deed: names the wish, which is fulfilled once.
+
+        Raises:
+            TemplateNotFoundError: there is no such template.
+            InvalidRequestError: the template does not allow so much.
+            NotEntitledError, EventNotFoundError, EventComputeNotFoundError: see
+                `event_compute.entitle`.
+            NoGpuFreeError, TooManySessionsError: see `sessions.create`.
+            SessionStateError: the seat has a session.
+            SessionRefusedError: the engine can't start it; nothing is left.
+            EngineUnavailableError: it does not answer, or can't keep sessions
+                apart.
+        """
+        async with _engine_asked():
+            await self._engine.check()
+        if wish.event_id is not None:
+            raise NotEntitledError()
+        order = await self._own_order(wish, actor, deed)
+        session = await sessions.create(order)
+        if session.claim != self._me:
+            # The deed was done before.
+            return session
+        # Whoever asks may leave: it goes on.
+        return await asyncio.shield(self._begin(self._bring_up(session)))
+
+    async def end(self, session_id: str, *, actor: Actor) -> None:
+        """Ends a session; what is over stays so.
+
+        Raises:
+            SessionNotFoundError: there is none, or it is somebody else's.
+        """
+        session = await sessions.get_session(session_id, actor=actor)
+        own = session.owner_id == actor.user_id
+        reason = EndReason.OWNER if own else EndReason.ADMIN
+        await sessions.end(session_id, reason=reason, actor=actor)
+
+    async def open_logs(
+        self, session_id: str, *, follow: bool, tail: int, actor: Actor
+    ) -> AsyncIterator[bytes]:
+        """What a session wrote, and with `follow` what it will; see `Engine`.
+
+        Raises:
+            SessionNotFoundError: there is none, or it is somebody else's.
+            EngineUnavailableError: the engine does not answer.
+        """
+        await sessions.get_session(session_id, actor=actor)
+        async with _engine_asked():
+            await self._engine.find(session_id)
+        return self._logs(session_id, follow, tail)
+
+    async def stats(self, session_id: str, *, actor: Actor) -> SessionStats:
+        """What a session uses at the moment.
+
+        Raises:
+            SessionNotFoundError: there is none, or it is somebody else's.
+            SessionStateError: it does not run.
+            EngineUnavailableError: the engine does not answer.
+        """
+        session = await sessions.get_session(session_id, actor=actor)
+        async with _engine_asked():
+            usage = await self._engine.usage(session_id)
+        if usage is None:
+            raise SessionStateError(
+                session_id,
+                status=session.status,
+                detail="It does not run: there is nothing to measure.",
+            )
+        return SessionStats(
+            cpu_percent=usage.cpu_percent,
+            memory_mb=usage.memory_bytes / _MEGABYTE,
+            memory_limit_mb=session.template.memory_mb,
+            pids=usage.pids,
+            network_received_mb=usage.received_bytes / _MEGABYTE,
+            network_sent_mb=usage.sent_bytes / _MEGABYTE,
+        )
+
+    # What each worker does again and again.
+
+    async def take_stock(self) -> None:
+        """Writes down which GPUs there are."""
+        with suppress(EngineAwayError):
+            await gpus.sync(await self._inventory.read())
+
+    async def look_after(self) -> None:
+        """Takes the next step of each session that is due."""
+        due = []
+        for session in await sessions.list_due():
+            claimed = await sessions.claim(session, claimant=self._me)
+            if claimed is not None:
+                due.append(self._begin(self._step(claimed)))
+        # One that takes long, as a pull does, holds up no other one.
+        if due:
+            await asyncio.wait(due, timeout=1)
+
+    async def reconcile(self) -> None:
+        """Makes containers, sessions and leases agree.
+
+        Documents are read after the containers were listed: a session that is
+        begun meanwhile is among them, and its container is not removed.
+        """
+        try:
+            found = await self._engine.list_containers()
+            alive = {each.id: each for each in await sessions.list_alive()}
+            for container in found:
+                if container.session_id not in alive:
+                    await self._engine.remove(container.session_id)
+            there = {each.session_id: each for each in found}
+            for session in alive.values():
+                if _should_run(session):
+                    await self._compare(session, there.get(session.id))
+        except EngineAwayError:
+            # They stay as they are: it may have them still.
+            return
+        await sessions.free_lost_leases()
+
+    # How a session starts.
+
+    async def _own_order(
+        self, wish: SessionCreate, actor: Actor, deed: str | None
+    ) -> SessionOrder:
+        template = await session_templates.get_template(wish.template)
+        for field, asked, most in (
+            ("gpus", wish.gpus, template.gpus_max),
+            ("hours", wish.hours, template.hours_max),
+        ):
+            if asked > most:
+                raise InvalidRequestError.at(
+                    "body", field, msg=f"{most:g} are the most here"
+                )
+        return SessionOrder(
+            owner_id=actor.user_id,
+            template=template,
+            gpus=wish.gpus,
+            expires_at=utc_now() + timedelta(hours=wish.hours),
+            quota=session_quotas.quota_of(actor.tier),
+            claim=self._me,
+            deed=deed,
+        )
+
+    async def _bring_up(self, session: Session) -> Session:
+        """Has the container of a claimed session started.
+
+        Raises:
+            SessionRefusedError: the engine can't.
+            EngineUnavailableError: it does not answer.
+        """
+        try:
+            async with self._keeping(session.id):
+                container = await self._engine.ensure(_spec_of(session))
+        except EngineRefusedError as error:
+            await self._give_up(session.id, error.detail)
+            raise SessionRefusedError(
+                fault=error.fault, detail=error.detail
+            ) from None
+        except (EngineAwayError, EngineUnfitError) as error:
+            await self._give_up(session.id, str(error))
+            raise EngineUnavailableError(str(error)) from None
+        return await self._hand_on(
+            session,
+            container_started=True,
+            host=container.host,
+            host_port=container.port,
+            due_at=utc_now(),
+        )
+
+    async def _give_up(self, session_id: str, error: str) -> None:
+        """Takes a session down again that could not start."""
+        await sessions.end(
+            session_id, reason=EndReason.START_FAILED, error=error
+        )
+        session = await sessions.keep(session_id, claimant=self._me)
+        if session is not None:
+            await self._take_down(session)
+
+    # What becomes of it.
+
+    async def _step(self, session: Session) -> None:
+        """Takes the next step of a claimed session."""
+        now = utc_now()
+        if session.status is SessionStatus.STOPPING:
+            await self._take_down(session)
+        elif session.expires_at <= now:
+            await self._end(session, EndReason.EXPIRED)
+        elif session.status is SessionStatus.RUNNING:
+            await self._look_at(session, now)
+        elif session.container_started:
+            await self._probe(session, now)
+        else:
+            # Its worker has died, or it was only written down.
+            with suppress(SessionRefusedError, EngineUnavailableError):
+                await self._bring_up(session)
+
+    async def _probe(self, session: Session, now: datetime) -> None:
+        """Says that a session runs, once its port answers."""
+        host, port = session.host, session.host_port
+        if host is not None and port is not None:
+            if await ports.answers(host, port):
+                await self._hand_on(
+                    session,
+                    status=SessionStatus.RUNNING,
+                    running_at=utc_now(),
+                    busy_at=utc_now(),
+                    due_at=utc_now(),
+                )
+                return
+        try:
+            container = await self._engine.find(session.id)
+        except EngineAwayError:
+            await self._hand_on(session, due_at=now + _AWAY)
+            return
+        patience = timedelta(seconds=settings.session_start_seconds)
+        if container is None or not container.running:
+            await self._end(
+                session, EndReason.START_FAILED, error=_obituary(container)
+            )
+        elif session.created_at + patience < now:
+            await self._end(
+                session,
+                EndReason.START_FAILED,
+                error=f"Nothing answered at port {session.template.port} "
+                f"within {settings.session_start_seconds} seconds.",
+            )
+        else:
+            await self._hand_on(
+                session,
+                host=container.host,
+                host_port=container.port,
+                due_at=utc_now() + _PROBE,
+            )
+
+    async def _look_at(self, session: Session, now: datetime) -> None:
+        """Warns the owner in time, and ends what nobody works in."""
+        looks = [session.expires_at]
+        facts: dict[str, Any] = {}
+        warning = session.expires_at - timedelta(
+            minutes=settings.session_warning_minutes
+        )
+        if session.warned:
+            pass
+        elif warning <= now:
+            await mails.queue(_warning(session))
+            facts["warned"] = True
+        else:
+            looks.append(warning)
+        idle_minutes = session.template.idle_minutes
+        if idle_minutes is not None:
+            facts |= await self._work_of(session, now)
+            idle = now - (facts.get("busy_at") or session.busy_at or now)
+            if idle >= timedelta(minutes=idle_minutes):
+                await self._end(session, EndReason.IDLE)
+                return
+            looks.append(now + _IDLE_LOOK)
+        await self._hand_on(session, **facts, due_at=min(looks))
+
+    async def _work_of(
+        self, session: Session, now: datetime
+    ) -> dict[str, Any]:
+        """When and how much the processors of a session worked last."""
+        try:
+            usage = await self._engine.usage(session.id)
+        except EngineAwayError:
+            return {}
+        since = session.busy_at
+        if usage is None or since is None:
+            return {}
+        worked = usage.cpu_seconds - session.cpu_seconds
+        # Between two looks at most: rest before is no excuse for work now.
+        seconds = min((now - since).total_seconds(), _IDLE_LOOK.total_seconds())
+        if worked <= max(seconds, 1.0) * _IDLE_SHARE:
+            return {}
+        return {"busy_at": now, "cpu_seconds": usage.cpu_seconds}
+
+    async def _end(
+        self, session: Session, reason: EndReason, *, error: str | None = None
+    ) -> None:
+        """Ends a claimed session, and takes it down at once."""
+        await sessions.end(session.id, reason=reason, error=error)
+        ending = await sessions.keep(session.id, claimant=self._me)
+        if ending is not None:
+            await self._take_down(ending)
+
+    async def _take_down(self, session: Session) -> None:
+        """Removes the container of a claimed session; then it is over."""
+        try:
+            async with self._keeping(session.id):
+                await self._engine.remove(session.id)
+        except EngineAwayError:
+            await self._hand_on(session, due_at=utc_now() + _AWAY)
+            return
+        kept = await sessions.keep(session.id, claimant=self._me)
+        if kept is not None:
+            await sessions.finish(kept)
+
+    async def _hand_on(self, session: Session, **facts: Any) -> Session:
+        """Writes down what a step came to, and leaves the next to whoever.
+
+        Where the session was ended meanwhile, that is the next step.
+        """
+        while True:
+            if session.claim != self._me:
+                # The claim has run out: another one sees to it.
+                return session
+            if session.status is SessionStatus.STOPPING:
+                later = facts["due_at"] if len(facts) == 1 else utc_now()
+                facts = {"due_at": later}
+            changed = await sessions.change(session, claim=None, **facts)
+            if changed is not None:
+                sessions.changed.set()
+                return changed
+            now = await sessions.find(session.id)
+            if now is None:
+                return session
+            session = now
+
+    async def _compare(
+        self, session: Session, container: Container | None
+    ) -> None:
+        """Ends a session whose container is gone; follows one that moved."""
+        if container is None or not container.running:
+            # It may have been started after the others were listed.
+            container = await self._engine.find(session.id)
+        if container is None or not container.running:
+            await sessions.end(
+                session.id,
+                reason=EndReason.CONTAINER_ENDED,
+                error=_obituary(container),
+            )
+        elif (container.host, container.port) != (
+            session.host,
+            session.host_port,
+        ):
+            await sessions.change(
+                session, host=container.host, host_port=container.port
+            )
+
+    async def _logs(
+        self, session_id: str, follow: bool, tail: int
+    ) -> AsyncIterator[bytes]:
+        try:
+            async for piece in self._engine.logs(
+                session_id, follow=follow, tail=tail
+            ):
+                yield piece
+        except EngineAwayError as error:
+            _LOG.warning("the logs of %s broke off: %s", session_id, error)
+
+    @asynccontextmanager
+    async def _keeping(self, session_id: str) -> AsyncIterator[None]:
+        """Renews the claim on a session while the block runs."""
+
+        async def renew() -> None:
+            while True:
+                await asyncio.sleep(_RENEWAL_SECONDS)
+                with suppress(*db.UNAVAILABLE_ERRORS):
+                    await sessions.keep(session_id, claimant=self._me)
+
+        renewing = asyncio.create_task(renew())
+        try:
+            yield
+        finally:
+            renewing.cancel()
+            with suppress(asyncio.CancelledError):
+                await renewing
+
+    def _begin(
+        self, work: Coroutine[Any, Any, Result]
+    ) -> "asyncio.Task[Result]":
+        """Work that goes on when nobody waits for it any more."""
+        step = asyncio.create_task(work)
+        self._steps.add(step)
+        step.add_done_callback(self._ended)
+        return step
+
+    def _ended(self, step: "asyncio.Task[Any]") -> None:
+        self._steps.discard(step)
+        if step.cancelled():
+            return
+        error = step.exception()
+        if error is not None and not isinstance(
+            error, (SessionRefusedError, EngineUnavailableError)
+        ):
+            # Its claim runs out, and somebody tries again.
+            _LOG.error("a session's step failed: %r", error)
+
+
+@asynccontextmanager
+async def _engine_asked() -> AsyncIterator[None]:
+    """Says to a caller that the engine does not answer, or won't do."""
+    try:
+        yield
+    except (EngineAwayError, EngineUnfitError) as error:
+        raise EngineUnavailableError(str(error)) from None
+
+
+def _should_run(session: Session) -> bool:
+    return (
+        session.container_started
+        and session.status is not SessionStatus.STOPPING
+    )
+
+
+def _spec_of(session: Session) -> ContainerSpec:
+    template = session.template
+    base_path = proxy_path(session.id)
+    known = {
+        "{port}": str(template.port),
+        "{token}": session.token,
+        "{base_path}": base_path,
+    }
+    return ContainerSpec(
+        session_id=session.id,
+        owner_id=session.owner_id,
+        image=template.image,
+        command=[_filled(each, known) for each in template.command],
+        environment={
+            "SESSION_TOKEN": session.token,
+            "JUPYTER_TOKEN": session.token,
+            "SESSION_BASE_PATH": base_path,
+        },
+        port=template.port,
+        published=template.published,
+        memory_mb=template.memory_mb,
+        cpus=template.cpus,
+        pids_max=template.pids_max,
+        disk_mb=template.disk_mb,
+        gpu_ids=session.gpu_ids,
+    )
+
+
+def _filled(argument: str, known: dict[str, str]) -> str:
+    for name, value in known.items():
+        argument = argument.replace(name, value)
+    return argument
+
+
+def _obituary(container: Container | None) -> str:
+    """What a container ended of, in a sentence."""
+    if container is None:
+        return "Its container is gone: somebody removed it."
+    if container.out_of_memory:
+        return "It took more memory than its template grants, and was ended."
+    return f"Its command ended, with exit code {container.exit_code}."
+
+
+def _warning(session: Session) -> Mail:
+    kind = MailKind.SESSION_EXPIRES
+    ends = session.expires_at.isoformat(timespec="minutes")
+    return Mail(
+        key=f"{kind}:{session.id}:{session.expires_at.timestamp():.0f}",
+        kind=kind,
+        user_id=session.owner_id,
+        facts={
+            "session_id": session.id,
+            "template": session.template.name,
+            "expires_at": ends,
+        },
+    )
