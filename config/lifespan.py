@@ -27,7 +27,10 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         aclosing(app.state.firebase.keys),
         _sessions(app),
         chores.running(
-            (*app.state.chores, *app.state.chores_of(app.state.sessions))
+            (
+                *app.state.chores,
+                *app.state.chores_of(app.state.sessions, app.state.engine),
+            )
         ),
     ):
         # The last to begin and the first to end: nothing above is half there

@@ -158,7 +158,8 @@ class NoGpuFreeError(ConflictError):
                 "asked": asked,
                 "free": free,
                 "queue_length": queue_length,
-                "earliest_expiry": earliest_expiry,
+                "earliest_expiry": earliest_expiry
+                and earliest_expiry.isoformat().replace("+00:00", "Z"),
             },
         )
 

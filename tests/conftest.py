@@ -110,7 +110,7 @@ async def _services() -> AsyncIterator[None]:
     assert settings.mongo_db_name == os.environ["MONGO_DB_NAME"]
     # Tests do the chores themselves: those of a worker come at any time.
     app.state.chores = ()
-    app.state.chores_of = lambda _: ()
+    app.state.chores_of = lambda *_: ()
     async with lifespan(app):
         yield
         await db.drop_test_database()

@@ -328,26 +328,6 @@ async def gpus(count: int) -> list[str]:
     return ids
 
 
-async def session_template(
-    name: str = "notebook", **overrides: Any
-) -> SessionTemplate:
-    """A template that sessions may run."""
-    new = TemplateCreate.model_validate(
-        {
-            "name": name,
-            "image": "muster-test/py:1",
-            "command": ["python3", "-m", "http.server", "{port}"],
-            "port": 8888,
-            "gpus_max": 4,
-            "memory_mb": 64,
-            "cpus": 1.0,
-            "hours_max": 8.0,
-            **overrides,
-        }
-    )
-    return await session_templates.create_template(new, actor_id=None)
-
-
 def session_quota(concurrent: int = 2) -> SessionQuota:
     """What a member may use of their own."""
     return SessionQuota(concurrent=concurrent, gpu_hours_per_week=40)

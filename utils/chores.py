@@ -1,10 +1,10 @@
 """Chores: all that workers do again and again, beside the requests.
 
 Owns no collection. May call: closings, event_compute, gpus, http_events,
-image_uses, mailer, mails, rate_limits, session_quotas, session_service,
-sessions, task_quotas, task_results, task_schedules, task_worker, tasks, tiers.
-Each chore is safe in several workers at once, and does what another one,
-killed, has left.
+image_uses, mailer, mails, prewarming, rate_limits, session_quotas,
+session_service, sessions, task_quotas, task_results, task_schedules,
+task_worker, tasks, tiers. Each chore is safe in several workers at once, and
+does what another one, killed, has left.
 """
 
 import os
@@ -13,6 +13,7 @@ from functools import partial
 
 from config.broker import Broker
 from config.chores import Chore
+from config.engine import Engine
 from config.http_events import recent
 from config.mail import Transport
 from config.main import settings
@@ -26,6 +27,7 @@ from utils import (
     image_uses,
     mailer,
     mails,
+    prewarming,
     rate_limits,
     session_quotas,
     session_service,
@@ -52,6 +54,7 @@ _SCHEDULE_SECONDS = 10.0
 _EXPIRY_SECONDS = 60.0
 _COUNT_SECONDS = 10.0
 _SHORT_SECONDS = 10.0
+_PREWARM_SECONDS = 5.0
 _SESSIONS_SECONDS = 1.0
 _RECONCILE_SECONDS = 10.0
 _INVENTORY_SECONDS = 10.0
@@ -128,9 +131,14 @@ def _of_seats() -> tuple[Chore, ...]:
 
 
 def session_chores(
-    service: session_service.SessionService,
+    service: session_service.SessionService, engine: Engine
 ) -> tuple[Chore, ...]:
-    """The chores of a web worker that sees to sessions by `service`."""
+    """The chores of a web worker that sees to sessions.
+
+    Args:
+        service: what it does so by.
+        engine: what runs them.
+    """
     return (
         Chore(
             "looking for GPUs",
@@ -147,6 +155,12 @@ def session_chores(
             "reconciling sessions",
             service.reconcile,
             every_seconds=_RECONCILE_SECONDS,
+        ),
+        Chore(
+            "having ready what seats will want",
+            partial(prewarming.go_on, engine),
+            every_seconds=_PREWARM_SECONDS,
+            wake=event_compute.wanted,
         ),
         Chore(
             "counting sessions",

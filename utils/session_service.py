@@ -1,6 +1,6 @@
 """Session service: brings sessions up, looks after them, takes them down.
 
-Owns no collection. May call: gpus, mails, session_quotas,
+Owns no collection. May call: event_compute, gpus, mails, session_quotas,
 session_templates, sessions.
 
 What is to be is written first (`sessions`), and done afterwards, by whoever
@@ -19,7 +19,7 @@ from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 
-from config import db, ports
+from config import db, ports, transactions
 from config.engine import (
     Container,
     ContainerSpec,
@@ -50,6 +50,7 @@ from models.sessions import (
     proxy_path,
 )
 from utils import (
+    event_compute,
     gpus,
     mails,
     session_quotas,
@@ -117,10 +118,13 @@ class SessionService:
         """
         async with _engine_asked():
             await self._engine.check()
-        if wish.event_id is not None:
-            raise NotEntitledError()
-        order = await self._own_order(wish, actor, deed)
-        session = await sessions.create(order)
+        if wish.event_id is None:
+            order = await self._own_order(wish, actor, deed)
+            session = await sessions.create(order)
+        else:
+            session = await self._create_on_seat(
+                wish.event_id, wish, actor, deed
+            )
         if session.claim != self._me:
             # The deed was done before.
             return session
@@ -240,6 +244,41 @@ class SessionService:
             claim=self._me,
             deed=deed,
         )
+
+    async def _create_on_seat(
+        self,
+        event_id: str,
+        wish: SessionCreate,
+        actor: Actor,
+        deed: str | None,
+    ) -> Session:
+        async def work() -> Session:
+            granted = await event_compute.entitle(event_id, actor=actor)
+            if granted.template != wish.template:
+                raise NotEntitledError(
+                    "Your seat grants sessions of the template "
+                    f"{granted.template}."
+                )
+            if wish.gpus > granted.gpus:
+                raise NotEntitledError(
+                    f"Your seat grants sessions with {granted.gpus} GPUs."
+                )
+            order = SessionOrder(
+                owner_id=actor.user_id,
+                template=await session_templates.get_template(
+                    granted.template
+                ),
+                gpus=wish.gpus,
+                expires_at=granted.ends_at,
+                event_id=event_id,
+                claim=self._me,
+                deed=deed,
+            )
+            return await sessions.create(order)
+
+        while True:
+            with suppress(db.DuplicateKeyError):
+                return await transactions.run(work, turn=gpus.TURN)
 
     async def _bring_up(self, session: Session) -> Session:
         """Has the container of a claimed session started.

@@ -12,6 +12,7 @@ import pytest_asyncio
 
 from config.docker_engine import DockerEngine
 from config.gpus import GpuDevice
+from config.main import settings
 from models.base import new_id, utc_now
 from models.sessions import EndReason, Session, SessionStatus
 from tests import factories
@@ -20,7 +21,7 @@ from tests.engine.engines import BUSYBOX, PYTHON, docker, soon
 from tests.factories import HOUR, Member
 from tests.house.test_budgets import BUDGETS
 from tests.problems import assert_problem
-from utils import gpus, mails, sessions
+from utils import gpus, mails, session_service, sessions
 from utils.session_service import SessionService
 
 pytestmark = pytest.mark.engine
@@ -353,9 +354,8 @@ class TestEnds:
     async def test_never_answers(
         self, bench: Bench, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from config.main import settings  # pylint: disable=C0415
-
-        monkeypatch.setattr(settings, "session_start_seconds", 1)
+        hasty = settings.model_copy(update={"session_start_seconds": 1})
+        monkeypatch.setattr(session_service, "settings", hasty)
         await _template("deaf", SLEEP)
         session = await bench.started(
             await factories.member(), template="deaf"

@@ -154,7 +154,7 @@ class TestDelete:
     async def test_seats_grant_it(self, client: Client) -> None:
         await factories.session_template()
         event_id = new_id()
-        await seat_grants.add(_grant(event_id))
+        await seat_grants.put(_grant(event_id))
         response = await client.delete(
             f"{PATH}/notebook", auth=await factories.admin()
         )
