@@ -15,8 +15,9 @@ What opens a session stays its owner's.""",
 EXTEND_ON_BOARD: EndpointDoc = {
     "summary": "Give sessions on seats more time",
     "description": """For the event's creator and admins: of some guests, or of
-all who have a session. No session outlasts the event's window: to go on for
-longer, change the event's end or `closes_minutes_after`.
+all who have a session. They may outlast the event's window where nobody else was
+promised their GPUs, or has them then; to let all seats go on for longer, change
+the event's end or `closes_minutes_after`.
 
 Each guest has an outcome of their own.""",
     "response_description": "What became of each.",

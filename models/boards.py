@@ -106,8 +106,7 @@ class BoardExtend(BoardChoice):
     """Whose sessions get more time."""
 
     hours: Hours = Field(
-        description="So many hours later they end, but not later than the "
-        "event's window.",
+        description="So many hours later they end.",
         examples=[1.0],
     )
 

@@ -83,19 +83,18 @@ async def list_rows(
 async def extend(
     event_id: str, wish: BoardExtend, *, actor: Actor
 ) -> BoardOutcomes:
-    """Gives sessions more time, as far as the event's window reaches.
+    """Gives sessions more time, if need be beyond the event's window.
 
     Raises:
         EventNotFoundError, ForbiddenError: see
             `rsvps.access_event_as_organiser`.
         EventComputeNotFoundError: the event's seats grant nothing.
     """
-    grant = await _access(event_id, actor)
+    await _access(event_id, actor)
     more = timedelta(hours=wish.hours)
 
     async def do(session: Session) -> datetime:
-        until = min(session.expires_at + more, grant.closes_at)
-        until = max(until, session.expires_at)
+        until = session.expires_at + more
         await sessions.extend_seat(session.id, until=until, actor=actor)
         return until
 
@@ -196,10 +195,10 @@ def usage_table(report: UsageReport) -> str:
     )
 
 
-async def _access(event_id: str, actor: Actor) -> SeatGrant:
-    """What an event's seats grant, for those who look after its guests."""
+async def _access(event_id: str, actor: Actor) -> None:
+    """Returns for those who look after the guests of an event with compute."""
     await rsvps.access_event_as_organiser(event_id, actor=actor)
-    return await seat_grants.get_grant(event_id)
+    await seat_grants.get_grant(event_id)
 
 
 async def _for_each(

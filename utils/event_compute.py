@@ -345,12 +345,11 @@ async def _require_room(grant: SeatGrant) -> None:
     demands = [
         seat_grants.demand_of(other) for other in others if other.id != grant.id
     ]
-    granted = {grant.id, *(other.id for other in others)}
-    # What runs on no seat ends by itself, but not at once.
+    windows = {each.id: each.closes_at for each in (*others, grant)}
+    # What runs on no seat, or outlasts its window, does not end at once.
     demands += [
-        seat_grants.Demand(session.created_at, session.expires_at, session.gpus)
+        sessions.demand_of(session, windows)
         for session in await sessions.list_alive()
-        if session.event_id not in granted
     ]
     taken = seat_grants.peak(demands, starts=starts, ends=grant.closes_at)
     feasible = _seats_in(await gpus.count_healthy() - taken, grant)

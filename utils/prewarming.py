@@ -129,14 +129,12 @@ async def _start_on_seat(event_id: str, wanted: WantedSession) -> bool:
 
     async def work() -> None:
         right = await event_compute.entitle_early(event_id, user_id=user_id)
-        template = await session_templates.get_template(right.template)
-        longest = utc_now() + timedelta(hours=template.hours_max)
         await sessions.create(
             SessionOrder(
                 owner_id=user_id,
-                template=template,
+                template=await session_templates.get_template(right.template),
                 gpus=right.gpus,
-                expires_at=min(right.ends_at, longest),
+                expires_at=right.ends_at,
                 event_id=event_id,
             )
         )

@@ -18,7 +18,7 @@ removes its container and then gives its GPUs back.
 
 import asyncio
 import secrets
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -193,18 +193,30 @@ async def extend(
 async def extend_seat(
     session_id: str, *, until: datetime, actor: Actor
 ) -> Session:
-    """Has a session of a seat end at another time, which the event grants.
+    """Has a session of a seat end at another time, beside anybody's quota.
 
     Raises:
         SessionNotFoundError: there is none.
         SessionStateError: it ends already.
+        NoGpuFreeError: beyond the event's window, its GPUs are promised to
+            others.
     """
 
     async def work() -> Session:
+        await seat_grants.take_turn()
         session = await find(session_id)
         if session is None:
             raise SessionNotFoundError(session_id)
         _require_open(session)
+        if session.gpus > 0:
+            order = SessionOrder(
+                owner_id=session.owner_id,
+                template=session.template,
+                gpus=session.gpus,
+                expires_at=until,
+                event_id=session.event_id,
+            )
+            await _require_unpromised(order, utc_now(), but=session_id)
         return await _extend(session, until, actor)
 
     return await transactions.run(work, turn=gpus.TURN)
@@ -569,23 +581,37 @@ async def _require_unpromised(
 ) -> None:
     """Leaves the seats of events the GPUs that they will want.
 
-    What runs on no seat, rehearsals included, and what seats want must fit in
-    the inventory at every moment until the session ends; a seat's own session
-    is wanted already.
+    What seats want must fit in the inventory at every moment, together with
+    what runs on no seat, such as a rehearsal, and with what outlasts its seat's
+    window; until then, a seat's own session is wanted already.
     """
     grants = await seat_grants.list_grants(now)
-    granted = {grant.id for grant in grants}
-    if order.event_id in granted:
+    windows = {grant.id: grant.closes_at for grant in grants}
+    starts = windows.get(order.event_id or "", now)
+    if starts >= order.expires_at:
         return
     demands = [seat_grants.demand_of(grant) for grant in grants]
     demands += [
-        seat_grants.Demand(now, each.expires_at, each.gpus)
+        demand_of(each, windows)
         for each in await list_alive()
-        if each.event_id not in granted and each.id != but
+        if each.id != but
     ]
-    most = seat_grants.peak(demands, starts=now, ends=order.expires_at)
+    most = seat_grants.peak(demands, starts=starts, ends=order.expires_at)
     if most + order.gpus > await gpus.count_healthy():
         raise await _no_gpu(order)
+
+
+def demand_of(
+    session: Session, windows: Mapping[str, datetime]
+) -> seat_grants.Demand:
+    """What a session wants beyond what the seats of events want.
+
+    Args:
+        session: one that lives.
+        windows: when the windows of events end that are not over.
+    """
+    starts = windows.get(session.event_id or "", session.created_at)
+    return seat_grants.Demand(starts, session.expires_at, session.gpus)
 
 
 async def _no_gpu(order: SessionOrder) -> NoGpuFreeError:

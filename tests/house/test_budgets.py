@@ -174,8 +174,10 @@ BUDGETS: dict[Operation, int] = {
     # The event, a page of guests, their names, their sessions.
     ("GET", "/v1/events/{event_id}/board"): 5,
     # The event, what its seats grant, its sessions; then each session is read
-    # and written with an admin's deed, in a transaction (4).
-    ("POST", "/v1/events/{event_id}/board/extend"): 8,
+    # and written with an admin's deed, in a transaction (4), and to extend it
+    # the turn is taken, and what others were promised, what runs and what there
+    # is are read (4).
+    ("POST", "/v1/events/{event_id}/board/extend"): 12,
     ("POST", "/v1/events/{event_id}/board/end"): 8,
     # Who has a seat is read, and who wants a session read and written (3).
     ("POST", "/v1/events/{event_id}/board/restart"): 11,

@@ -175,7 +175,7 @@ class TestDeeds:
         )
         assert_problem(response, 422, "invalid-request")
 
-    async def test_extend_as_far_as_the_window(
+    async def test_extend_as_far_as_others_leave_gpus(
         self, client: Client, event: Event, organiser: Member
     ) -> None:
         member, idle = await guest(event), await guest(event)
@@ -195,10 +195,23 @@ class TestDeeds:
         now = await sessions.find(session.id)
         assert now is not None
         assert now.expires_at == session.expires_at + HOUR / 2
-        outcomes = await act(
-            client, event, "extend", organiser, all=True, hours=9.0
+        later = await factories.event(
+            organiser.actor, starts_at=event.ends_at + HOUR, capacity=4
         )
-        assert factories.parse(outcomes[0]["expires_at"]) == event.ends_at
+        await factories.seat_grant(later, organiser.actor)
+        extend = {"all": True, "hours": 1.0}
+        [outcome] = await act(client, event, "extend", organiser, **extend)
+        assert factories.parse(outcome["expires_at"]) > event.ends_at
+        # Then all GPUs are promised.
+        [outcome] = await act(client, event, "extend", organiser, **extend)
+        assert outcome["problem"] == "/problems/no-gpu-free"
+        # And what was given is no other event's.
+        response = await client.patch(
+            f"/v1/events/{later.id}",
+            json={"starts_at": event.ends_at.isoformat()},
+            auth=organiser,
+        )
+        assert_problem(response, 409, "not-enough-gpus")
 
     async def test_end(
         self, client: Client, event: Event, organiser: Member

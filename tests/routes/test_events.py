@@ -567,7 +567,14 @@ class TestCancel:
         assert await _ids(client) == set()
         found = await _ids(client, params={"status": "cancelled"})
         assert found == {event.id}
-        assert commands == ["find", "find", "update", "commitTransaction"]
+        assert commands == [
+            "find",
+            "find",
+            "update",
+            # What its seats grant.
+            "find",
+            "commitTransaction",
+        ]
 
     async def test_twice(self, client: Client) -> None:
         admin = await factories.admin()
@@ -601,6 +608,8 @@ class TestDelete:
             "find",
             "delete",
             "insert",
+            # What its seats grant.
+            "find",
             "delete",
             "delete",
             "commitTransaction",
