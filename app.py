@@ -29,6 +29,7 @@ from config.middleware.context import Observer, RequestContext
 from config.middleware.cors import Cors
 from config.middleware.disconnects import Disconnects
 from config.middleware.docs_gate import DocsGate
+from config.middleware.door import Door
 from config.middleware.entity_tags import EntityTags
 from config.middleware.faults import Faults
 from config.middleware.heads import HeadRequests
@@ -36,6 +37,8 @@ from config.middleware.hosts import TrustedHosts
 from config.middleware.http_events import HttpEvents, Recorder
 from config.middleware.rate_limits import RateLimits
 from config.middleware.security_headers import SecurityHeaders
+from config.middleware.upgrades import Upgrades
+from config.passing import Passage
 from config.remote_keys import RemoteKeys
 from config.settings import TaskWorker
 from docs import service as docs
@@ -66,6 +69,8 @@ from routes import (
     rsvps,
     schemes,
     service,
+    session_door,
+    session_requests,
     session_templates,
     sessions,
     short_form,
@@ -74,7 +79,7 @@ from routes import (
 )
 from routes import tasks as task_routes
 from utils import callers, docs_visitors, rate_limits, tasks
-from utils.chores import declared_chores, session_chores
+from utils.chores import declared_chores, door_chores, session_chores
 from utils.collections import declared_indexes
 from utils.session_service import SessionService
 from utils.totals import declared_levels, declared_totals
@@ -110,6 +115,7 @@ routers = (
     task_routes.router,
     short_form.router,
     gpus.router,
+    session_requests.router,
     session_templates.router,
     sessions.router,
     http_events.router,
@@ -134,6 +140,15 @@ app.state.broker = broker_of(
     wake=tasks.queued,
     takes=settings.task_worker is TaskWorker.INLINE,
 )
+app.state.passage = Passage(
+    own_names=(settings.api_key_name, session_door.COOKIE)
+)
+app.state.session_door = session_door.SessionDoor(
+    app.state.passage,
+    admit=app.state.limiter.admit,
+    origins=settings.origins,
+    key_name=settings.api_key_name,
+)
 app.state.metrics = Metrics(
     declared_totals(app.state.limiter), declared_levels()
 )
@@ -141,6 +156,7 @@ app.state.chores = (
     *declared_chores(
         app.state.mail, app.state.limiter, app.state.broker
     ),
+    *door_chores(app.state.passage),
     Chore("counting", app.state.metrics.sample, every_seconds=SAMPLE_SECONDS),
 )
 # The lifespan builds inventory and engine, and serves sessions with them.
@@ -161,9 +177,36 @@ observers: list[Observer] = [app.state.metrics.end, Recorder(but=WATCHED)]
 if settings.log_requests:
     observers.append(AccessLog(settings))
 
+# Stages that requests pass on more ways than one.
+security_headers = Middleware(
+    SecurityHeaders, https_only=not settings.in_development
+)
+client_caching = Middleware(
+    ClientCaching,
+    key_name=settings.api_key_name,
+    everybody=settings.api_key is None,
+    by_origin=bool(settings.origins),
+)
+trusted_hosts = Middleware(
+    TrustedHosts,
+    hosts=settings.hosts,
+    on_fault=problems.on_fault,
+    refusal=UnknownHostError,
+    open_paths=("/health/live", "/health/ready"),
+)
+faults = Middleware(Faults, on_fault=problems.on_fault)
+find_callers = Middleware(
+    Callers,
+    identify=callers.identify,
+    key_name=settings.api_key_name,
+    service_key=settings.service_key,
+    open_paths=WATCHED,
+)
+
 # What a request passes on its way in, outermost first; its answer comes back
 # the other way. A middleware of yours, pure ASGI, is one more line.
 pipeline = (
+    Middleware(Upgrades),
     Middleware(
         RequestContext,
         on_fault=problems.on_fault,
@@ -172,25 +215,25 @@ pipeline = (
     ),
     Middleware(Disconnects),
     Middleware(
+        Door,
+        stages=(
+            security_headers,
+            client_caching,
+            trusted_hosts,
+            faults,
+            find_callers,
+        ),
+        door=app.state.session_door,
+    ),
+    Middleware(
         HttpEvents,
         is_admin=callers.is_admin,
         trace_all=settings.http_events_trace,
         but=WATCHED,
     ),
-    Middleware(SecurityHeaders, https_only=not settings.in_development),
-    Middleware(
-        ClientCaching,
-        key_name=settings.api_key_name,
-        everybody=settings.api_key is None,
-        by_origin=bool(settings.origins),
-    ),
-    Middleware(
-        TrustedHosts,
-        hosts=settings.hosts,
-        on_fault=problems.on_fault,
-        refusal=UnknownHostError,
-        open_paths=("/health/live", "/health/ready"),
-    ),
+    security_headers,
+    client_caching,
+    trusted_hosts,
     Middleware(
         Cors,
         origins=settings.origins,
@@ -198,7 +241,7 @@ pipeline = (
         on_fault=problems.on_fault,
         refusal=PreflightRefusedError,
     ),
-    Middleware(Faults, on_fault=problems.on_fault),
+    faults,
     Middleware(
         DocsGate,
         access=settings.docs_open_to,
@@ -207,13 +250,7 @@ pipeline = (
         on_fault=problems.on_fault,
         absence=NotFoundError,
     ),
-    Middleware(
-        Callers,
-        identify=callers.identify,
-        key_name=settings.api_key_name,
-        service_key=settings.service_key,
-        open_paths=WATCHED,
-    ),
+    find_callers,
     Middleware(
         RateLimits,
         admit=app.state.limiter.admit,

@@ -25,6 +25,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         aclosing(app.state.broker),
         aclosing(app.state.limiter),
         aclosing(app.state.firebase.keys),
+        aclosing(app.state.passage),
         _sessions(app),
         chores.running(
             (

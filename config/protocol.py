@@ -17,8 +17,12 @@ from uvicorn.protocols.http.httptools_impl import (
     STATUS_LINE,
     HttpToolsProtocol,
 )
+from uvicorn.protocols.websockets.websockets_sansio_impl import (
+    WebSocketsSansIOProtocol,
+)
 from uvicorn.server import ServerState
 
+from config.middleware.door import find_session_id
 from config.middleware.security_headers import ALWAYS, UNLESS_OWN
 
 MAX_HEAD_BYTES: Final = 64 * 1024
@@ -35,6 +39,8 @@ _BODY: Final = 2
 _SHOWN_LENGTH: Final = 2048
 _SLASH: Final = ord("/")
 _LOG: Final = logging.getLogger("muster.server")
+_SOCKET_LOG: Final = logging.getLogger("muster.server.sockets")
+_SOCKET_LOG.setLevel(logging.WARNING)
 _NOWHERE: Final[deque[Any]] = deque(maxlen=0)
 
 # Title, slug and detail of what is refused before there is a request.
@@ -115,6 +121,7 @@ class MusterProtocol(HttpToolsProtocol):
         self._unsent_bytes = -1
         self._moved_at = self._since
         self._refused = False
+        self._upgrades = False
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(  # type: ignore[override]  # As in uvicorn.
@@ -139,7 +146,7 @@ class MusterProtocol(HttpToolsProtocol):
         if self._waits_for == _HEAD:
             self._later_bytes += len(data)
         super().data_received(data)
-        if self._refused:
+        if self._refused or self._upgrades:
             return
         if self._waits_for == _HEAD:
             if self._later_bytes > MAX_HEAD_BYTES or self._is_head_too_long():
@@ -162,6 +169,8 @@ class MusterProtocol(HttpToolsProtocol):
         self._status = self._fault_of_head()
         if self._status:
             raise _RefusedError
+        if self.parser.should_upgrade():
+            self._upgrades = self._is_handshake()
         super().on_headers_complete()
         # What follows a chunked body is no header: it came after the checks.
         self.headers = _NOWHERE  # type: ignore[assignment]  # It has append.
@@ -191,6 +200,25 @@ class MusterProtocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """Refuses what the parser did not take; uvicorn calls it."""
         self._refuse(self._status or 400)
+
+    def handle_websocket_upgrade(self) -> None:
+        """Hands the connection over, once a session's door is asked for it."""
+        if self._timer is not None:
+            self._timer.cancel()
+        super().handle_websocket_upgrade()
+
+    def _is_handshake(self) -> bool:
+        # Nothing else here speaks WebSocket. Another protocol must not begin
+        # before the last request has its answer.
+        return (
+            find_session_id(self.url) is not None
+            and self._is_idle()
+            and super()._should_upgrade()
+        )
+
+    def _should_upgrade(self) -> bool:
+        # Asked again when the headers are let go of.
+        return self._upgrades
 
     def _unsupported_upgrade_warning(self) -> None:
         # What follows is of the other protocol, as the client believes. The
@@ -314,6 +342,25 @@ class MusterProtocol(HttpToolsProtocol):
         self.transport.write_eof()
         self.flow.resume_reading()
         self.loop.call_later(self.linger_seconds, self.transport.abort)
+
+
+class MusterWebSocket(WebSocketsSansIOProtocol):
+    """A WebSocket of a session's door.
+
+    uvicorn takes a refusal for a fault, and writes a line with the whole
+    address, in which there may be a token, beside the one that Muster writes.
+    """
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Takes a connection over."""
+        self.logger = _SOCKET_LOG
+        super().connection_made(transport)
+
+    async def send(self, message: Any) -> None:
+        """Sends a message, or a part of a refusal."""
+        await super().send(message)
+        if self.close_sent and self.initial_response is not None:
+            self.handshake_complete = True
 
 
 def _answer(status: int, target: bytes) -> bytes:

@@ -23,7 +23,8 @@ from config.embedded import EmbeddedDatabase, EmbeddedDatabaseError
 from config.lifespan import services
 from config.logs import configure_server_logging
 from config.mail import warning_of
-from config.protocol import MusterProtocol
+from config.middleware.door import MAX_MESSAGE_BYTES
+from config.protocol import MusterProtocol, MusterWebSocket
 from config.settings import load_settings_or_exit
 
 # Requests in flight at a stop get this long; streams are cut then, and the
@@ -72,7 +73,11 @@ class MusterWorker(UvicornWorker):
     CONFIG_KWARGS: dict[str, Any] = {
         "loop": "uvloop",
         "http": MusterProtocol,
-        "ws": "none",
+        # Only what leads to a session's door comes so far: `MusterProtocol`.
+        "ws": MusterWebSocket,
+        "ws_max_size": MAX_MESSAGE_BYTES,
+        # A notebook's messages are small, and a bomb of them is large.
+        "ws_per_message_deflate": False,
         "lifespan": "on",
         "server_header": False,
         # To ask of each request whether its proxy is trusted costs 5 µs.

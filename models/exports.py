@@ -13,6 +13,7 @@ from models.images import ImageRead
 from models.logins import LoginRead
 from models.mails import Mail
 from models.rsvps import Rsvp
+from models.session_requests import SessionRequest
 from models.sessions import SessionRead
 from models.tasks import TaskRead
 from models.users import PrivateUser
@@ -46,6 +47,21 @@ class KeptMail(BaseModel):
         return cls.model_validate(mail, from_attributes=True)
 
 
+class KeptSessionRequest(BaseModel):
+    """A place in line for GPUs, now or lately."""
+
+    template: str
+    gpus: int
+    hours: float
+    status: str
+    created_at: datetime
+
+    @classmethod
+    def of(cls, request: SessionRequest) -> Self:
+        """What is kept of `request`."""
+        return cls.model_validate(request, from_attributes=True)
+
+
 class AccountExport(BaseModel):
     """All that is kept about a member, the secrets' hashes left out."""
 
@@ -60,6 +76,7 @@ class AccountExport(BaseModel):
     images: list[ImageRead]
     mails: list[KeptMail]
     sessions: list[SessionRead]
+    session_requests: list[KeptSessionRequest]
     tasks: list[TaskRead] = Field(
         description="Their arguments and results are at /v1/tasks."
     )

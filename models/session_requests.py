@@ -32,8 +32,6 @@ class SessionRequest(ExtendedBaseModel):
 
     Attributes:
         owner_id: who waits.
-        in_line_id: the same as long as they wait or are offered; None then, so
-            that nobody has two places.
         template: name of the template.
         gpus: how many GPUs they wait for.
         hours: for how long they want them.
@@ -44,7 +42,6 @@ class SessionRequest(ExtendedBaseModel):
     """
 
     owner_id: str
-    in_line_id: str | None
     template: str
     gpus: int
     hours: float
@@ -82,7 +79,8 @@ class SessionRequestRead(BaseModel):
     )
     estimated_at: datetime | None = Field(
         description="When the GPUs are free at the latest, unless somebody "
-        "extends a session; null when nothing that runs now frees them."
+        "extends a session; null when they are kept for you already, or "
+        "nothing that runs now frees them."
     )
     offer_expires_at: datetime | None = Field(
         description="Until then the GPUs are kept for you: take them by "

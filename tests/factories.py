@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 from PIL import Image as Pillow
 
-from config import transactions
+from config import db, transactions
 from models.base import new_id, utc_now
 from models.event_compute import ComputeWrite, SeatGrant
 from models.events import Approval, Event, EventCreate, EventImport
@@ -18,8 +18,14 @@ from models.images import Image
 from models.logins import Actor, TokenPair
 from models.one_time_tokens import Purpose
 from models.payloads import Payload
+from models.session_requests import SessionRequest
 from models.session_templates import SessionTemplate, TemplateCreate
-from models.sessions import Session, SessionOrder, SessionQuota
+from models.sessions import (
+    Session,
+    SessionOrder,
+    SessionQuota,
+    SessionStatus,
+)
 from models.tasks import FailureKind, Task, TaskError, TaskStatus
 from models.tiers import RateLimitCreate, Tier, TierCreate
 from models.users import Role, User, UserCreate
@@ -30,6 +36,8 @@ from utils import (
     logins,
     one_time_tokens,
     process_registry,
+    seat_grants,
+    session_requests,
     session_templates,
     sessions,
     tasks,
@@ -298,6 +306,64 @@ async def run_task(
         done = await tasks.succeed(claimed, result=file)
     assert done is not None
     return done
+
+
+async def running_session(
+    by: Actor, *, port: int, **overrides: Any
+) -> Session:
+    """A session that something on this machine answers for."""
+    session = session_document(by, port=port, **overrides)
+    await db.collection(sessions.COLLECTION).insert_one(session.dict())
+    return session
+
+
+def session_document(by: Actor, *, port: int, **overrides: Any) -> Session:
+    """What is stored of a session that runs.
+
+    Args:
+        by: whose it is.
+        port: where it answers, on this machine.
+        overrides: parts of the session; and `base_path`.
+    """
+    template = SessionTemplate(
+        name="notebook",
+        image="lab:1",
+        port=8888,
+        gpus_max=1,
+        memory_mb=256,
+        cpus=1,
+        hours_max=4,
+        base_path=overrides.pop("base_path", False),
+    )
+    stored: dict[str, Any] = {
+        "owner_id": by.user_id,
+        "template": template,
+        "gpus": 0,
+        "status": SessionStatus.RUNNING,
+        "token": new_id(),
+        "expires_at": utc_now() + 2 * HOUR,
+        "host": "127.0.0.1",
+        "host_port": port,
+        **overrides,
+    }
+    return Session(**stored)
+
+
+async def place_in_line(by: Actor, **overrides: Any) -> SessionRequest:
+    """A place at the end of the line: for one GPU, for an hour."""
+    wish: dict[str, Any] = {
+        "template": "line",
+        "gpus": 1,
+        "hours": 1.0,
+        "owner_id": by.user_id,
+        **overrides,
+    }
+
+    async def work() -> SessionRequest:
+        await seat_grants.take_turn()
+        return await session_requests.add(SessionRequest(**wish))
+
+    return await transactions.run(work, turn=inventory.TURN)
 
 
 def at(offset: timedelta) -> str:

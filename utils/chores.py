@@ -1,10 +1,10 @@
 """Chores: all that workers do again and again, beside the requests.
 
 Owns no collection. May call: closings, event_compute, gpus, http_events,
-image_uses, mailer, mails, prewarming, rate_limits, session_quotas,
-session_service, sessions, task_quotas, task_results, task_schedules,
-task_worker, tasks, tiers. Each chore is safe in several workers at once, and
-does what another one, killed, has left.
+image_uses, mailer, mails, prewarming, rate_limits, session_door, session_line,
+session_quotas, session_service, sessions, task_quotas, task_results,
+task_schedules, task_worker, tasks, tiers. Each chore is safe in several workers
+at once, and does what another one, killed, has left.
 """
 
 import os
@@ -17,6 +17,7 @@ from config.engine import Engine
 from config.http_events import recent
 from config.mail import Transport
 from config.main import settings
+from config.passing import Passage
 from config.settings import TaskWorker
 from models.tiers import Tier
 from utils import (
@@ -29,6 +30,8 @@ from utils import (
     mails,
     prewarming,
     rate_limits,
+    session_door,
+    session_line,
     session_quotas,
     session_service,
     sessions,
@@ -58,6 +61,8 @@ _PREWARM_SECONDS = 5.0
 _SESSIONS_SECONDS = 1.0
 _RECONCILE_SECONDS = 10.0
 _INVENTORY_SECONDS = 10.0
+_DOOR_SECONDS = 1.0
+_LINE_SECONDS = 2.0
 
 
 def declared_chores(
@@ -168,6 +173,27 @@ def session_chores(
             every_seconds=_COUNT_SECONDS,
         ),
         Chore("counting GPUs", gpus.count_up, every_seconds=_COUNT_SECONDS),
+    )
+
+
+def door_chores(passage: Passage) -> tuple[Chore, ...]:
+    """The chores of a web worker that lets people into sessions.
+
+    Args:
+        passage: what passes to them.
+    """
+    return (
+        Chore(
+            "offering GPUs to who waits in line",
+            session_line.offer_due,
+            every_seconds=_LINE_SECONDS,
+            wake=gpus.released,
+        ),
+        Chore(
+            "ending what passes to sessions that are over",
+            partial(session_door.cut_over, passage),
+            every_seconds=_DOOR_SECONDS,
+        ),
     )
 
 

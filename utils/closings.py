@@ -2,7 +2,7 @@
 
 Owns: `closings`. Indexes: see INDEXES. May call: accounts, api_keys, audit,
 events, feedback, image_uses, logins, mails, one_time_tokens, organising, rsvps,
-sessions, tasks, users.
+session_line, sessions, tasks, users.
 
 A closing is written down, with the end of all logins and keys, before anything
 is removed; each step after that may be repeated. It stays written down for a
@@ -37,6 +37,7 @@ from utils import (
     one_time_tokens,
     organising,
     rsvps,
+    session_line,
     sessions,
     tasks,
     users,
@@ -133,6 +134,7 @@ _STEPS: Final[tuple[Callable[[str], Awaitable[object]], ...]] = (
     image_uses.delete_images_of,
     _delete_mails,
     one_time_tokens.delete_tokens_of,
+    session_line.leave_all,
     sessions.end_of_owner,
     tasks.delete_tasks_of,
     users.delete_user,

@@ -1,14 +1,14 @@
 """Exports: all that is kept about a member, in one document.
 
 Owns no collection. May call: api_keys, audit, events, feedback, images,
-logins, mails, rsvps, sessions, tasks, users.
+logins, mails, rsvps, session_requests, sessions, tasks, users.
 """
 
 from models.api_keys import ApiKeyRead
 from models.audit import AuditAction
 from models.base import utc_now
 from models.events import EventRead
-from models.exports import AccountExport, KeptMail, KeptRsvp
+from models.exports import AccountExport, KeptMail, KeptRsvp, KeptSessionRequest
 from models.feedback import FeedbackRead
 from models.images import ImageRead
 from models.logins import Actor, LoginRead
@@ -24,6 +24,7 @@ from utils import (
     logins,
     mails,
     rsvps,
+    session_requests,
     sessions,
     tasks,
     users,
@@ -68,6 +69,10 @@ async def export_account(actor: Actor) -> AccountExport:
             for mail in await mails.list_of(
                 user_id, email=users.email_key(user.email)
             )
+        ],
+        session_requests=[
+            KeptSessionRequest.of(request)
+            for request in await session_requests.list_of(user_id)
         ],
         sessions=[
             SessionRead.of(session, viewer_id=user_id)

@@ -2,17 +2,17 @@
 
 Owns: `session_requests`. Indexes: see INDEXES. May call: paging.
 
-The line is the order in which they came. Nobody has two places, by the unique
-index. A change of a place names the revision that it read, or is part of a
-transaction with the GPUs that it is about: of two workers that offer, or of an
-offer and a leaving, one comes first and the other one sees what it did.
+The line is the order in which they came. Whoever gets in does so in a turn that
+all take, so that nobody has two places. A change of a place names the unique
+revision that it read, in one transaction with the GPUs that it is about: of two
+workers that offer, or of an offer and a leaving, one comes first and the other
+one sees what it did.
 """
 
-import asyncio
 from datetime import datetime, timedelta
 from typing import Final
 
-from config import db, transactions
+from config import db
 from models.base import Page, PageQuery, new_id, utc_now
 from models.logins import Actor
 from models.session_errors import (
@@ -24,12 +24,8 @@ from utils import paging
 
 COLLECTION: Final = "session_requests"
 INDEXES: Final = [
-    # Nobody waits twice.
-    db.IndexModel(
-        "in_line_id",
-        unique=True,
-        partialFilterExpression={"in_line_id": {"$gt": ""}},
-    ),
+    # Who changes a place names the revision that it read: one of several.
+    db.IndexModel("revision", unique=True),
     db.IndexModel([("status", db.ASCENDING), ("created_at", db.ASCENDING)]),
     db.IndexModel([("owner_id", db.ASCENDING), ("created_at", db.DESCENDING)]),
     db.IndexModel("forget_at", expireAfterSeconds=0),
@@ -39,26 +35,23 @@ INDEXES: Final = [
 _REMEMBERED: Final = timedelta(days=1)
 _IN_LINE: Final = [RequestStatus.WAITING, RequestStatus.OFFERED]
 
-# Set when somebody may have become the first in line.
-changed: Final = asyncio.Event()
-
 
 async def add(request: SessionRequest) -> SessionRequest:
     """Puts somebody at the end of the line.
 
+    Part of a transaction that has the turn: see `seat_grants.take_turn`. A
+    unique index would not do: of what a document was before it was changed, the
+    embedded server's keeps the key.
+
     Raises:
         SessionRequestExistsError: they wait already.
     """
-    try:
-        await db.collection(COLLECTION).insert_one(request.dict())
-    except db.DuplicateKeyError:
-        waiting = await db.collection(COLLECTION).find_one(
-            {"in_line_id": request.owner_id}, {"_id": 1}
-        )
-        # It may have ended at this moment.
-        request_id = "" if waiting is None else waiting["_id"]
-        raise SessionRequestExistsError(request_id) from None
-    transactions.afterwards(changed.set)
+    waiting = await db.collection(COLLECTION).find_one(
+        {"owner_id": request.owner_id, "status": {"$in": _IN_LINE}}, {"_id": 1}
+    )
+    if waiting is not None:
+        raise SessionRequestExistsError(waiting["_id"])
+    await db.collection(COLLECTION).insert_one(request.dict())
     return request
 
 
@@ -112,15 +105,6 @@ async def length() -> int:
     )
 
 
-async def first() -> SessionRequest | None:
-    """Who has waited longest; None when nobody waits."""
-    document = await db.collection(COLLECTION).find_one(
-        {"status": RequestStatus.WAITING},
-        sort=[("created_at", db.ASCENDING), ("_id", db.ASCENDING)],
-    )
-    return None if document is None else SessionRequest.from_document(document)
-
-
 async def list_line() -> list[SessionRequest]:
     """All who wait or are offered something, in the order of the line."""
     found = db.collection(COLLECTION).find({"status": {"$in": _IN_LINE}})
@@ -133,7 +117,7 @@ async def find_offer(
 ) -> SessionRequest | None:
     """The offer that a member may start such a session by, if any."""
     document = await db.collection(COLLECTION).find_one(
-        {"in_line_id": owner_id, "status": RequestStatus.OFFERED}
+        {"owner_id": owner_id, "status": RequestStatus.OFFERED}
     )
     if document is None:
         return None
@@ -178,18 +162,21 @@ async def expire(request: SessionRequest) -> bool:
     return await _change(request, _ended(RequestStatus.EXPIRED))
 
 
+async def list_offers() -> list[SessionRequest]:
+    """Those that GPUs are kept for."""
+    found = db.collection(COLLECTION).find({"status": RequestStatus.OFFERED})
+    return [SessionRequest.from_document(document) async for document in found]
+
+
 async def list_late() -> list[SessionRequest]:
     """The offers whose time is over."""
-    found = db.collection(COLLECTION).find({"status": RequestStatus.OFFERED})
     now = utc_now()
-    offers = [SessionRequest.from_document(each) async for each in found]
-    return [each for each in offers if _is_late(each, now)]
+    return [each for each in await list_offers() if _is_late(each, now)]
 
 
 async def delete(request_id: str) -> None:
     """Forgets a place; part of the transaction that frees what it holds."""
     await db.collection(COLLECTION).delete_one({"_id": request_id})
-    transactions.afterwards(changed.set)
 
 
 def position_in(
@@ -202,17 +189,15 @@ def position_in(
 
 async def _change(request: SessionRequest, change: db.Document) -> bool:
     result = await db.collection(COLLECTION).update_one(
-        {"_id": request.id, "revision": request.revision},
+        {"revision": request.revision},
         {"$set": {**change, "revision": new_id()}},
     )
-    transactions.afterwards(changed.set)
     return result.matched_count == 1
 
 
 def _ended(status: RequestStatus) -> db.Document:
     return {
         "status": status,
-        "in_line_id": None,
         "forget_at": utc_now() + _REMEMBERED,
     }
 

@@ -184,7 +184,7 @@ async def extend(
         order = _order_of(session, until, quota)
         _require_hours(order, others, now, since=session.created_at)
         if session.gpus > 0:
-            await _require_unpromised(order, now, but=session_id)
+            await _require_unpromised(order, but=session_id)
         return await _extend(session, until, actor)
 
     return await transactions.run(work, turn=gpus.TURN)
@@ -332,6 +332,49 @@ async def ids_of(owner_id: str) -> list[str]:
 async def list_alive() -> list[Session]:
     """All sessions that hold GPUs."""
     return await _find({"status": {"$in": ALIVE}})
+
+
+async def is_unpromised(
+    count: int,
+    *,
+    until: datetime,
+    owner_id: str | None = None,
+    event_id: str | None = None,
+    but: str | None = None,
+) -> bool:
+    """Whether somebody may have so many GPUs until then, whoever has them now.
+
+    What seats want must fit in the inventory at every moment, together with
+    what runs on no seat, such as a rehearsal, with what outlasts its seat's
+    window, and with what is offered in line; until then, a seat's own session
+    is wanted already. Part of a transaction that has the turn.
+
+    Args:
+        count: GPUs.
+        until: when they are given back.
+        owner_id: the member, whose own offer does not count.
+        event_id: the event whose seat grants them, if one does.
+        but: a session that does not count.
+    """
+    now = utc_now()
+    grants = await seat_grants.list_grants(now)
+    windows = {grant.id: grant.closes_at for grant in grants}
+    starts = windows.get(event_id or "", now)
+    if starts >= until:
+        return True
+    demands = [seat_grants.demand_of(grant) for grant in grants]
+    demands += [
+        demand_of(each, windows)
+        for each in await list_alive()
+        if each.id != but
+    ]
+    demands += [
+        seat_grants.Demand(now, now + each.hours * _HOUR, each.gpus)
+        for each in await session_requests.list_offers()
+        if each.owner_id != owner_id
+    ]
+    most = seat_grants.peak(demands, starts=starts, ends=until)
+    return most + count <= await gpus.count_healthy()
 
 
 async def list_due() -> list[Session]:
@@ -553,8 +596,8 @@ async def _lease(
     While others wait, nobody else takes anything, but for those whose seat
     grants it.
     """
-    await _require_unpromised(order, now)
     offer = None
+    await _require_unpromised(order)
     if order.quota is not None:
         offer = await session_requests.find_offer(
             order.owner_id,
@@ -577,27 +620,16 @@ async def _lease(
 
 
 async def _require_unpromised(
-    order: SessionOrder, now: datetime, *, but: str | None = None
+    order: SessionOrder, *, but: str | None = None
 ) -> None:
-    """Leaves the seats of events the GPUs that they will want.
-
-    What seats want must fit in the inventory at every moment, together with
-    what runs on no seat, such as a rehearsal, and with what outlasts its seat's
-    window; until then, a seat's own session is wanted already.
-    """
-    grants = await seat_grants.list_grants(now)
-    windows = {grant.id: grant.closes_at for grant in grants}
-    starts = windows.get(order.event_id or "", now)
-    if starts >= order.expires_at:
-        return
-    demands = [seat_grants.demand_of(grant) for grant in grants]
-    demands += [
-        demand_of(each, windows)
-        for each in await list_alive()
-        if each.id != but
-    ]
-    most = seat_grants.peak(demands, starts=starts, ends=order.expires_at)
-    if most + order.gpus > await gpus.count_healthy():
+    fits = await is_unpromised(
+        order.gpus,
+        until=order.expires_at,
+        owner_id=order.owner_id,
+        event_id=order.event_id,
+        but=but,
+    )
+    if not fits:
         raise await _no_gpu(order)
 
 

@@ -67,7 +67,7 @@ class Callers:
         self, state: dict[str, object], scope: Scope, shown: Credentials
     ) -> None:
         if shown.is_ambient and scope["method"] not in _SAFE:
-            shown = replace(shown, is_foreign=_is_foreign(scope))
+            shown = replace(shown, is_foreign=is_foreign(scope))
         if not shown.is_foreign and self._opens(shown.key):
             state["has_key"] = True
             shown = shown.without_key()
@@ -125,7 +125,7 @@ class ServiceKey:
         raise caller if isinstance(caller, Exception) else self._refusal()
 
 
-def _is_foreign(scope: Scope) -> bool:
+def is_foreign(scope: Scope) -> bool:
     """Whether a page asks that is neither the service's own nor allowed.
 
     Browsers name the page's origin in every change; programs name none.

@@ -38,6 +38,26 @@ _DEFAULT_PORT: Final = re.compile(r"(?<=^http:)(.*):80$|(?<=^https:)(.*):443$")
 _SUBDOMAINS: Final = r"(?:[a-z0-9_-]+\.)+"
 
 
+class Origins:
+    """The pages of other sites that may call.
+
+    Args:
+        origins: such as `https://app.example.org`, or
+            `https://*.example.org` for all subdomains.
+    """
+
+    def __init__(self, origins: Collection[str]) -> None:
+        self.exact = [_serialised(o) for o in origins if "*" not in o]
+        self.pattern = _pattern([o for o in origins if "*" in o])
+
+    def allow(self, origin: str) -> bool:
+        """Whether pages of `origin`, as browsers write it, may call."""
+        return origin in self.exact or (
+            self.pattern is not None
+            and re.fullmatch(self.pattern, origin) is not None
+        )
+
+
 class Cors(CORSMiddleware):
     """Lets pages of the allowed origins call, with credentials too.
 
@@ -63,10 +83,11 @@ class Cors(CORSMiddleware):
         on_fault: FaultHandler,
         refusal: Callable[[str], Exception],
     ) -> None:
+        allowed = Origins(origins)
         super().__init__(
             app,
-            allow_origins=[_serialised(o) for o in origins if "*" not in o],
-            allow_origin_regex=_pattern([o for o in origins if "*" in o]),
+            allow_origins=allowed.exact,
+            allow_origin_regex=allowed.pattern,
             allow_methods=_METHODS,
             allow_headers=(*_ALLOWED_HEADERS, api_key_name),
             allow_credentials=True,

@@ -67,6 +67,8 @@ class HttpEvents:
 class Recorder:
     """Keeps each request that is over, to be stored.
 
+    What passes to a session's container is its owner's affair, and is not kept.
+
     Args:
         but: beginnings of paths that are left out: those who watch the service
             ask so often that nothing else would stay.
@@ -77,7 +79,10 @@ class Recorder:
 
     def __call__(self, origin: Origin) -> None:
         """Keeps `origin`, and tells who wants to know of it."""
-        if not origin.scope["path"].startswith(self._but):
+        scope = origin.scope
+        if not scope["path"].startswith(self._but) and (
+            "is_passed" not in scope["state"]
+        ):
             origin.shrink()
             http_events.recent.add(origin)
             http_events.responses.tell(origin)

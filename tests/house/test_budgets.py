@@ -97,13 +97,13 @@ BUDGETS: dict[Operation, int] = {
     # All that is kept is read, one query for each collection; the audit has
     # two ends, and mails are a member's or an e-mail's. That it was asked for
     # is written down.
-    ("GET", "/v1/users/me/export"): 15,
+    ("GET", "/v1/users/me/export"): 16,
     # The password is confirmed like a log-in's (7); sessions that are over are
     # forgotten, the others found (2); the closing, the member,
     # logins, keys and the audit are one transaction (7); then each collection
     # is looked through, the mails by the e-mail as well. A seat is given back
     # as by its own endpoint (10), an own event cancelled likewise.
-    ("DELETE", "/v1/users/me"): 41,
+    ("DELETE", "/v1/users/me"): 42,
     ("GET", "/v1/users/{user_id}"): 2,
     # The member is read, read and replaced (3) together with the entry in the
     # audit, which says what was before (2), and with the tier, which must be
@@ -248,6 +248,14 @@ BUDGETS: dict[Operation, int] = {
     ("POST", "/v1/tasks/{task_id}/cancel"): 3,
     # Those that wait are counted.
     ("POST", "/v1/tasks/{task_id}/retry"): 4,
+    # The template and the GPUs are looked at first (2). In a transaction (1),
+    # the turn is taken, and the place looked for and made (3). It is shown with
+    # what comes before it: the line, the sessions that live, the GPUs (3).
+    ("POST", "/v1/session-requests"): 10,
+    ("GET", "/v1/session-requests"): 5,
+    ("GET", "/v1/session-requests/{session_request_id}"): 5,
+    # In a transaction (1), it is read and removed, and GPUs are freed (3).
+    ("DELETE", "/v1/session-requests/{session_request_id}"): 5,
     # It is read and hidden, its files and itself are deleted (3).
     ("DELETE", "/v1/tasks/{task_id}"): 6,
     # All are read at once, and what the caller has.
@@ -414,6 +422,7 @@ _ASKED: dict[
     ("POST", "/v1/tiers/{name}/rate-limits"): lambda _: {
         "json": {"path": "/v1/events", "limit": 9, "period_seconds": 60}
     },
+    ("POST", "/v1/session-requests"): lambda _: _a_wish(),
     ("PATCH", "/v1/tiers/{name}/rate-limits/{limit_id}"): lambda _: {
         "json": {"limit": 7}
     },
@@ -530,6 +539,9 @@ _LOOKUPS: list[tuple[str, db.Document]] = [
     ("users", {"image_id": {"$in": ["x", "y"]}}),
     ("images", {"revision": "x"}),
     ("images", {"owner_id": "x"}),
+    ("session_requests", {"revision": "x"}),
+    ("session_requests", {"owner_id": "x"}),
+    ("session_requests", {"status": "waiting"}),
     ("tasks", {"revision": "x:0"}),
     ("tasks", {"slot": "x"}),
     ("tasks", {"status": "queued"}),
@@ -587,6 +599,9 @@ async def _cost(
         request_id=_EARLIER["X-Request-ID"],
         **await _named(),
         session_id=await _session_id(other) if "session_id" in template else "",
+        session_request_id=(await factories.place_in_line(caller.actor)).id
+        if "session_request_id" in template
+        else "",
         key_id=await _key_id(caller) if "{key_id}" in template else "",
         image_id=await _image_id(other) if "{image_id}" in template else "",
         task_id=await _task_id(caller, operation),
@@ -625,6 +640,12 @@ async def _event_id(creator: factories.Member, pending: bool) -> str:
     by = creator.actor if pending else None
     starts_at = factories.at(-factories.HOUR)
     return (await factories.event(by, starts_at=starts_at)).id
+
+
+async def _a_wish() -> dict[str, Any]:
+    await factories.gpus(1)
+    await factories.session_template("line", gpus_max=4, hours_max=8.0)
+    return {"json": {"template": "line", "hours": 1.0}}
 
 
 async def _named() -> dict[str, str]:
