@@ -312,9 +312,9 @@ async def running_session(
     by: Actor, *, port: int, **overrides: Any
 ) -> Session:
     """A session that something on this machine answers for."""
-    session = session_document(by, port=port, **overrides)
-    await db.collection(sessions.COLLECTION).insert_one(session.dict())
-    return session
+    running = session_document(by, port=port, **overrides)
+    await db.collection(sessions.COLLECTION).insert_one(running.dict())
+    return running
 
 
 def session_document(by: Actor, *, port: int, **overrides: Any) -> Session:

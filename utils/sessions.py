@@ -216,7 +216,7 @@ async def extend_seat(
                 expires_at=until,
                 event_id=session.event_id,
             )
-            await _require_unpromised(order, utc_now(), but=session_id)
+            await _require_unpromised(order, but=session_id)
         return await _extend(session, until, actor)
 
     return await transactions.run(work, turn=gpus.TURN)
