@@ -11,6 +11,9 @@ suite() {
     python -m pytest -n "${TEST_PROCESSES:-auto}" --dist worksteal "$@"
 }
 with_engine() {
+    packages=$(python -c 'import sys; print(sys.prefix)')/share/muster-jupyter
+    sh tests/engine/get-jupyter.sh "$packages" ||
+        echo "test.sh: no Jupyter server could be fetched" >&2
     env -u MONGO_DB_URI tests/engine/with-docker.sh \
         python -m pytest -n "${TEST_PROCESSES:-auto}" --dist worksteal "$@"
 }

@@ -146,7 +146,37 @@ async def _refuse(_request: web.Request) -> web.StreamResponse:
     return web.Response(status=403)
 
 
+async def _show_page(_request: web.Request) -> web.StreamResponse:
+    return web.Response(text=_PAGE, content_type="text/html")
+
+
+# Says what a script of a container's can do in a browser.
+_PAGE: Final = """<!doctype html><title>A session</title><script>
+const call = (url, wish) =>
+  fetch(url, wish).then((answer) => answer.status, () => "refused");
+const socket = new Promise((done) => {
+  const opened = new WebSocket("socket".replace(/^/, location.href
+    .replace("http", "ws").replace(/[^/]*$/, "")));
+  opened.onmessage = () => done("message");
+  opened.onerror = () => done("refused");
+});
+(async () => {
+  const saw = {
+    own: await call("anything"),
+    own_post: await call("anything", {method: "POST", body: "x"}),
+    moved: await call("moved?to=/v1/users/me"),
+    socket: await socket,
+    muster: await call("/v1/users/me"),
+    muster_post: await call("/v1/api-keys", {method: "POST", body: "{}"}),
+    cookies: document.cookie,
+  };
+  document.body.textContent = JSON.stringify(saw);
+  document.title = "done";
+})();
+</script><body></body>"""
+
 _PAGES: Final = {
+    "page": _show_page,
     "socket": _echo_messages,
     "refuses": _refuse,
     "echo": _echo,

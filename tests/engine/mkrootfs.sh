@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# Writes the files of a small image, as tar, to stdout: `busybox`, or `python`,
-# which is busybox and this machine's own Python with its standard library. No
-# image need be fetched from anywhere.
+# Writes the files of a small image, as tar, to stdout: `busybox`; `python`, which
+# is busybox and this machine's own Python with its standard library; or `python`
+# and a folder of packages, which are in `/opt/packages` then. No image need be
+# fetched from anywhere.
 set -euo pipefail
 kind=$1
+packages=${2:-}
 root=$(mktemp -d)
 trap 'rm -rf "$root"' EXIT
 
@@ -36,11 +38,31 @@ print(sysconfig.get_path("stdlib"))')
         --exclude=idlelib --exclude=tkinter --exclude=lib2to3 \
         --exclude=ensurepip --exclude='config-*' --exclude=site-packages \
         --exclude=dist-packages -cf - . | tar -C "$root$library" -xf -
-    { ldd "$python" "$library"/lib-dynload/*.so 2>/dev/null || true; } |
+    copy_libraries "$python" "$library"/lib-dynload/*.so
+}
+
+copy_packages() {
+    mkdir -p "$root/opt/packages"
+    tar -C "$packages" --exclude=__pycache__ --exclude=tests -cf - . |
+        tar -C "$root/opt/packages" -xf -
+    find "$packages" -name '*.so*' | while read -r file; do
+        copy_libraries "$file"
+    done
+}
+
+# Those of the packages themselves lie beside what needs them.
+copy_libraries() {
+    { ldd "$@" 2>/dev/null || true; } |
         grep -oE '/[^ ]+\.so[^ ]*' | grep -v ':$' | sort -u |
-        while read -r file; do copy_file "$file"; done
+        while read -r file; do
+            case $file in
+            "${packages:-/nowhere}"/*) ;;
+            *) copy_file "$file" ;;
+            esac
+        done
 }
 
 copy_busybox
 if [ "$kind" = python ]; then copy_python; fi
+if [ -n "$packages" ]; then copy_packages; fi
 tar -C "$root" --numeric-owner -cf - .

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import re
+import shutil
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 import pytest_asyncio
+from playwright.async_api import async_playwright
 from pymongo import MongoClient
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -308,6 +310,35 @@ class TestStreams:
         async with door.client() as client:
             with pytest.raises(httpx.RemoteProtocolError):
                 await client.get("/breaks")
+
+
+class TestBrowsers:
+    async def test_a_page_and_its_scripts(self, door: Door) -> None:
+        """They reach their own session, and nothing else of this host."""
+        chromium = shutil.which("chromium")
+        if chromium is None and os.environ.get("CI") != "true":
+            pytest.skip("needs Debian's chromium on PATH")
+        async with async_playwright() as playwright:
+            browser = await playwright.chromium.launch(
+                executable_path=chromium, args=["--no-sandbox"]
+            )
+            page = await browser.new_page()
+            url = f"{door.service.url}{door.path}/page"
+            await page.goto(f"{url}?token={door.session.token}")
+            await page.wait_for_function("document.title == 'done'")
+            assert page.url == url
+            saw = json.loads(await page.inner_text("body"))
+            await browser.close()
+        # Where a container sends them, they stay inside as well.
+        assert saw == {
+            "own": 200,
+            "own_post": 200,
+            "moved": 200,
+            "socket": "message",
+            "muster": "refused",
+            "muster_post": "refused",
+            "cookies": "plain=2",
+        }
 
 
 async def _json(socket: ClientConnection) -> Any:
