@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
+from ipaddress import IPv4Network
 from typing import Any
 
 import httpx
@@ -17,7 +18,14 @@ from models.base import new_id, utc_now
 from models.sessions import EndReason, Session, SessionStatus
 from tests import factories
 from tests.commands import counted
-from tests.engine.engines import BUSYBOX, PYTHON, docker, soon
+from tests.engine.daemons import Daemon, running
+from tests.engine.engines import (
+    BUSYBOX,
+    PYTHON,
+    docker,
+    place_of_run,
+    soon,
+)
 from tests.factories import HOUR, Member
 from tests.house.test_budgets import BUDGETS
 from tests.problems import assert_problem
@@ -458,6 +466,52 @@ class TestReconciling:
         assert await bench.container_ids() == [session.id]
 
 
+class TestAway:
+    async def test_killed_and_back(
+        self, client: Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """While it is gone all stays as it is; then it goes on by itself."""
+        from app import app  # pylint: disable=import-outside-toplevel
+
+        daemon = Daemon(f"e{new_id()[:8]}")
+        async with running(daemon):
+            await daemon.load(PYTHON)
+            engine = DockerEngine(
+                daemon.host,
+                place=place_of_run(),
+                subnets=IPv4Network("10.216.0.0/16"),
+            )
+            inventory = Inventory("GPU-0", "GPU-1")
+            service = SessionService(engine, inventory)
+            monkeypatch.setattr(app.state, "sessions", service)
+            await service.take_stock()
+            await _template("deaf", SLEEP)
+            bench = Bench(client, service, inventory, engine)
+            owner = await factories.member()
+            session = await bench.started(owner, template="deaf")
+            await daemon.kill()
+
+            response = await bench.start(owner, template="deaf")
+            assert_problem(response, 503, "engine-unavailable")
+            await service.reconcile()
+            await service.look_after()
+            found = await bench.stored(session.id)
+            assert found.status is SessionStatus.STARTING
+            await bench.client.delete(f"/v1/sessions/{session.id}", auth=owner)
+            await service.look_after()
+            found = await bench.stored(session.id)
+            assert found.status is SessionStatus.STOPPING
+            # It may run still: nobody else gets what it has.
+            assert await bench.holders() == [session.id, None]
+            assert len(await sessions.list_of(owner.user.id)) == 1
+
+            await daemon.start()
+            await bench.becomes(found, SessionStatus.STOPPED)
+            await bench.nothing_is_left()
+            await service.aclose()
+            await engine.aclose()
+
+
 class TestBudgets:
     async def test_with_an_engine(self, bench: Bench) -> None:
         owner = await factories.admin()
@@ -488,4 +542,3 @@ async def _container_of(session: Session) -> str:
 
 async def _in(session: Session, *command: str) -> None:
     await docker("exec", await _container_of(session), *command)
-
