@@ -427,7 +427,7 @@ async def seat_session(
     return await transactions.run(work, turn="starts")
 
 
-async def age(session: Session, *, hours: float) -> None:
+async def age(aged: Session, *, hours: float) -> None:
     """Has a session have begun so long ago."""
     began = utc_now() - hours * HOUR
-    assert await sessions.change(session, created_at=began) is not None
+    assert await sessions.change(aged, created_at=began) is not None

@@ -86,6 +86,7 @@ class SessionService:
         self._inventory = inventory
         self._me = new_id()
         self._steps: set[asyncio.Task[Any]] = set()
+        self._is_checked = False
 
     async def aclose(self) -> None:
         """Leaves what is under way to other workers."""
@@ -208,6 +209,7 @@ class SessionService:
         """
         try:
             found = await self._engine.list_containers()
+            await self._check_once()
             alive = {each.id: each for each in await sessions.list_alive()}
             for container in found:
                 if container.session_id not in alive:
@@ -220,6 +222,15 @@ class SessionService:
             # They stay as they are: it may have them still.
             return
         await sessions.free_lost_leases()
+
+    async def _check_once(self) -> None:
+        """Tells operators early that no session will start here."""
+        if not self._is_checked:
+            self._is_checked = True
+            try:
+                await self._engine.check()
+            except EngineUnfitError as error:
+                _LOG.error("no session will start here: %s", error)
 
     # How a session starts.
 
@@ -280,8 +291,14 @@ class SessionService:
             with suppress(db.DuplicateKeyError):
                 return await transactions.run(work, turn=gpus.TURN)
 
-    async def _bring_up(self, session: Session) -> Session:
+    async def _bring_up(
+        self, session: Session, *, patience: timedelta = timedelta(0)
+    ) -> Session:
         """Has the container of a claimed session started.
+
+        Args:
+            session: which.
+            patience: so long an engine that is away is waited for, if at all.
 
         Raises:
             SessionRefusedError: the engine can't.
@@ -296,6 +313,8 @@ class SessionService:
                 fault=error.fault, detail=error.detail
             ) from None
         except (EngineAwayError, EngineUnfitError) as error:
+            if patience > timedelta(0):
+                return await self._hand_on(session, due_at=utc_now() + _AWAY)
             await self._give_up(session.id, str(error))
             raise EngineUnavailableError(str(error)) from None
         return await self._hand_on(
@@ -330,8 +349,8 @@ class SessionService:
             await self._probe(session, now)
         else:
             # Its worker has died, or it was only written down.
-            with suppress(SessionRefusedError, EngineUnavailableError):
-                await self._bring_up(session)
+            with suppress(SessionRefusedError):
+                await self._bring_up(session, patience=_patience_of(session))
 
     async def _probe(self, session: Session, now: datetime) -> None:
         """Says that a session runs, once its port answers."""
@@ -351,12 +370,11 @@ class SessionService:
         except EngineAwayError:
             await self._hand_on(session, due_at=now + _AWAY)
             return
-        patience = timedelta(seconds=settings.session_start_seconds)
         if container is None or not container.running:
             await self._end(
                 session, EndReason.START_FAILED, error=_obituary(container)
             )
-        elif session.created_at + patience < now:
+        elif _patience_of(session) <= timedelta(0):
             await self._end(
                 session,
                 EndReason.START_FAILED,
@@ -540,6 +558,12 @@ def _should_run(session: Session) -> bool:
         session.container_started
         and session.status is not SessionStatus.STOPPING
     )
+
+
+def _patience_of(session: Session) -> timedelta:
+    """How long it may still take to start."""
+    most = timedelta(seconds=settings.session_start_seconds)
+    return session.created_at + most - utc_now()
 
 
 def _spec_of(session: Session) -> ContainerSpec:

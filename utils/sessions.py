@@ -163,6 +163,8 @@ async def extend(
 ) -> Session:
     """Gives a session of somebody's own quota more time.
 
+    An admin may do so beyond the quota of another member.
+
     Raises:
         SessionNotFoundError: there is none, or it is somebody else's.
         SessionStateError: it ends, stands on a seat, or would be too long.
@@ -181,7 +183,8 @@ async def extend(
             for other in await _recent(session.owner_id, now)
             if other.id != session_id
         ]
-        order = _order_of(session, until, quota)
+        own = session.owner_id == actor.user_id
+        order = _order_of(session, until, quota if own else None)
         _require_hours(order, others, now, since=session.created_at)
         if session.gpus > 0:
             await _require_unpromised(order, but=session_id)
@@ -691,7 +694,7 @@ def _require_extensible(session: Session, until: datetime) -> None:
 
 
 def _order_of(
-    session: Session, until: datetime, quota: SessionQuota
+    session: Session, until: datetime, quota: SessionQuota | None
 ) -> SessionOrder:
     return SessionOrder(
         owner_id=session.owner_id,

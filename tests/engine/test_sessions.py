@@ -11,6 +11,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from config.container_configs import Place
 from config.docker_engine import DockerEngine
 from config.gpus import GpuDevice
 from config.main import settings
@@ -23,8 +24,10 @@ from tests.engine.engines import (
     BUSYBOX,
     PYTHON,
     docker,
+    docker_host,
     place_of_run,
     soon,
+    spec,
 )
 from tests.factories import HOUR, Member
 from tests.house.test_budgets import BUDGETS
@@ -427,13 +430,24 @@ class TestReconciling:
     async def test_leaves_what_agrees(self, bench: Bench) -> None:
         session = await bench.running(await factories.member())
         foreign = await docker("run", "-d", BUSYBOX, "sleep", "600")
+        # Another Muster's, on the same engine.
+        theirs = DockerEngine(
+            docker_host(),
+            place=Place(f"other-{new_id()}", "127.0.0.1"),
+            subnets=IPv4Network("10.217.0.0/16"),
+        )
+        await theirs.ensure(other := spec("sleep", "600"))
         try:
             for _ in range(2):
                 await bench.service.reconcile()
             assert await bench.stored(session.id) == session
             assert await bench.container_ids() == [session.id]
             assert foreign[:12] in await docker("ps", "-q")
+            left = await theirs.find(other.session_id)
+            assert left is not None and left.running
         finally:
+            await theirs.remove(other.session_id)
+            await theirs.aclose()
             await docker("rm", "-f", foreign.strip())
 
     async def test_removes_what_nobody_owns(self, bench: Bench) -> None:

@@ -5,13 +5,15 @@ from typing import Any
 import httpx
 import pytest
 
-from models.base import utc_now
+from models.base import new_id, utc_now
+from models.event_compute import SeatGrant
+from models.session_errors import TooManySessionsError
 from models.sessions import EndReason, SessionQuota
 from tests import factories
 from tests.factories import HOUR, UNKNOWN_ID, Member
 from tests.problems import assert_problem
 from tests.utils.test_sessions import Device
-from utils import gpus, sessions
+from utils import gpus, seat_grants, sessions
 
 Client = httpx.AsyncClient
 
@@ -154,24 +156,68 @@ class TestExtend:
         problem = assert_problem(response, 409, "session-state")
         assert problem["state"] == "stopping"
 
-    async def test_not_beyond_the_quota(self, client: Client) -> None:
+    async def test_beyond_the_quota(self, client: Client) -> None:
+        """Only an admin may, for somebody else."""
         await gpus.sync([Device("a")])
         owner, admin = await factories.member(), await factories.admin()
-        await factories.tier()
-        await client.patch(
-            "/v1/tiers/gold",
-            json={"session_quotas": {"gpu_hours_per_week": 0.5}},
-            auth=admin,
-        )
         session = await factories.session(
-            owner.actor,
-            gpus=1,
-            expires_at=utc_now() + 7 * HOUR,
-            quota=SessionQuota(1, 100),
+            owner.actor, gpus=1, expires_at=utc_now() + HOUR
         )
         path = f"/v1/sessions/{session.id}/extend"
-        response = await client.post(path, json={"hours": 1}, auth=owner)
+        with pytest.raises(TooManySessionsError):
+            await sessions.extend(
+                session.id,
+                hours=1,
+                quota=SessionQuota(1, 1.5),
+                actor=owner.actor,
+            )
+        response = await client.post(path, json={"hours": 1}, auth=admin)
         assert response.status_code == 200
+
+    async def test_not_what_is_promised(self, client: Client) -> None:
+        """The seats of an event want the only GPU soon."""
+        await gpus.sync([Device("a")])
+        owner = await factories.member()
+        session = await factories.session(
+            owner.actor, gpus=1, expires_at=utc_now() + HOUR / 2
+        )
+        await seat_grants.put(_grant(seats=1))
+        path = f"/v1/sessions/{session.id}/extend"
+        response = await client.post(path, json={"hours": 0.25}, auth=owner)
+        assert response.status_code == 200
+        response = await client.post(path, json={"hours": 1}, auth=owner)
+        problem = assert_problem(response, 409, "no-gpu-free")
+        assert problem["earliest_expiry"] is not None
+
+
+def _grant(*, seats: int) -> SeatGrant:
+    """In an hour, for an hour, a GPU a seat."""
+    now = utc_now()
+    return SeatGrant(
+        id=new_id(),
+        template="notebook",
+        gpus_per_seat=1,
+        seats=seats,
+        opens_minutes_before=0,
+        closes_minutes_after=0,
+        opens_at=now + HOUR,
+        wanted_at=now + HOUR,
+        closes_at=now + 2 * HOUR,
+    )
+
+
+@pytest.mark.usefixtures("database")
+class TestFigures:
+    async def test_are_counted(self) -> None:
+        await gpus.sync([Device("a"), Device("b"), Device("c", healthy=False)])
+        await factories.session(factories.actor(), gpus=1)
+        await gpus.count_up()
+        await sessions.count_up()
+        counted = (gpus.FIGURES.healthy, gpus.FIGURES.free)
+        assert (*counted, gpus.FIGURES.unhealthy) == (2, 1, 1)
+        assert sessions.FIGURES.alive == {
+            "starting": 1, "running": 0, "stopping": 0
+        }  # fmt: skip
 
 
 class TestLeaving:

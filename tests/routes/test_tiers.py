@@ -7,10 +7,11 @@ import httpx
 import pytest
 
 from models.base import PageQuery
+from models.sessions import SessionQuota
 from tests import factories
 from tests.factories import UNKNOWN_ID
 from tests.problems import assert_problem
-from utils import logins, tiers
+from utils import logins, session_quotas, tiers
 
 Client = httpx.AsyncClient
 
@@ -152,6 +153,27 @@ class TestUpdate:
                 "task_quotas.stored_mb": "default → 9",
             },
         ]
+
+    async def test_session_quotas(self, client: Client) -> None:
+        """They count for all who are in the tier, once they are handed out."""
+        tier, admin = await factories.tier(), await factories.admin()
+        for change in ({"sessions": 3}, {"gpu_hours_per_week": 2.5}):
+            response = await client.patch(
+                "/v1/tiers/gold", json={"session_quotas": change}, auth=admin
+            )
+        assert response.json()["session_quotas"] == {
+            "sessions": 3, "gpu_hours_per_week": 2.5
+        }  # fmt: skip
+        (last, first) = [e["facts"] for e in await _entries(client, tier.id)][:2]
+        assert first == {"session_quotas.sessions": "default → 3"}
+        assert last == {"session_quotas.gpu_hours_per_week": "default → 2.5"}
+        usual = session_quotas.quota_of(None)
+        try:
+            await tiers.hand_out(session_quotas.apply)
+            assert session_quotas.quota_of("gold") == SessionQuota(3, 2.5)
+            assert session_quotas.quota_of("silver") == usual
+        finally:
+            session_quotas.apply([])
 
     @pytest.mark.parametrize(
         "quotas",
