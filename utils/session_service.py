@@ -1,7 +1,7 @@
 """Session service: brings sessions up, looks after them, takes them down.
 
 Owns no collection. May call: event_compute, gpus, mails, session_quotas,
-session_templates, sessions.
+session_templates, session_texts, sessions.
 
 What is to be is written first (`sessions`), and done afterwards, by whoever
 claims it. A claim is a lease of some seconds: of a worker that is killed at any
@@ -22,7 +22,6 @@ from typing import Any, Final, TypeVar
 from config import db, ports, transactions
 from config.engine import (
     Container,
-    ContainerSpec,
     Engine,
     EngineAwayError,
     EngineRefusedError,
@@ -33,7 +32,6 @@ from config.main import settings
 from models.base import new_id, utc_now
 from models.exceptions import InvalidRequestError
 from models.logins import Actor
-from models.mails import Mail, MailKind
 from models.session_errors import (
     EngineUnavailableError,
     NotEntitledError,
@@ -47,7 +45,6 @@ from models.sessions import (
     SessionOrder,
     SessionStats,
     SessionStatus,
-    proxy_path,
 )
 from utils import (
     event_compute,
@@ -55,6 +52,7 @@ from utils import (
     mails,
     session_quotas,
     session_templates,
+    session_texts,
     sessions,
 )
 
@@ -306,7 +304,9 @@ class SessionService:
         """
         try:
             async with self._keeping(session.id):
-                container = await self._engine.ensure(_spec_of(session))
+                container = await self._engine.ensure(
+                    session_texts.spec_of(session)
+                )
         except EngineRefusedError as error:
             await self._give_up(session.id, error.detail)
             raise SessionRefusedError(
@@ -372,7 +372,9 @@ class SessionService:
             return
         if container is None or not container.running:
             await self._end(
-                session, EndReason.START_FAILED, error=_obituary(container)
+                session,
+                EndReason.START_FAILED,
+                error=session_texts.obituary(container),
             )
         elif _patience_of(session) <= timedelta(0):
             await self._end(
@@ -399,7 +401,7 @@ class SessionService:
         if session.warned:
             pass
         elif warning <= now:
-            await mails.queue(_warning(session))
+            await mails.queue(session_texts.warning(session))
             facts["warned"] = True
         else:
             looks.append(warning)
@@ -484,7 +486,7 @@ class SessionService:
             await sessions.end(
                 session.id,
                 reason=EndReason.CONTAINER_ENDED,
-                error=_obituary(container),
+                error=session_texts.obituary(container),
             )
         elif (container.host, container.port) != (
             session.host,
@@ -564,61 +566,3 @@ def _patience_of(session: Session) -> timedelta:
     """How long it may still take to start."""
     most = timedelta(seconds=settings.session_start_seconds)
     return session.created_at + most - utc_now()
-
-
-def _spec_of(session: Session) -> ContainerSpec:
-    template = session.template
-    base_path = proxy_path(session.id)
-    known = {
-        "{port}": str(template.port),
-        "{token}": session.token,
-        "{base_path}": base_path,
-    }
-    return ContainerSpec(
-        session_id=session.id,
-        owner_id=session.owner_id,
-        image=template.image,
-        command=[_filled(each, known) for each in template.command],
-        environment={
-            "SESSION_TOKEN": session.token,
-            "JUPYTER_TOKEN": session.token,
-            "SESSION_BASE_PATH": base_path,
-        },
-        port=template.port,
-        published=template.published,
-        memory_mb=template.memory_mb,
-        cpus=template.cpus,
-        pids_max=template.pids_max,
-        disk_mb=template.disk_mb,
-        gpu_ids=session.gpu_ids,
-    )
-
-
-def _filled(argument: str, known: dict[str, str]) -> str:
-    for name, value in known.items():
-        argument = argument.replace(name, value)
-    return argument
-
-
-def _obituary(container: Container | None) -> str:
-    """What a container ended of, in a sentence."""
-    if container is None:
-        return "Its container is gone: somebody removed it."
-    if container.out_of_memory:
-        return "It took more memory than its template grants, and was ended."
-    return f"Its command ended, with exit code {container.exit_code}."
-
-
-def _warning(session: Session) -> Mail:
-    kind = MailKind.SESSION_EXPIRES
-    ends = session.expires_at.isoformat(timespec="minutes")
-    return Mail(
-        key=f"{kind}:{session.id}:{session.expires_at.timestamp():.0f}",
-        kind=kind,
-        user_id=session.owner_id,
-        facts={
-            "session_id": session.id,
-            "template": session.template.name,
-            "expires_at": ends,
-        },
-    )

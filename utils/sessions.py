@@ -1,7 +1,7 @@
 """Sessions: start, extend and end them, as far as the database knows.
 
 Owns: `sessions`. Indexes: see INDEXES. May call: audit, gpus, paging,
-seat_grants, session_requests. What the engine does, `session_service` does
+seat_grants, session_limits, session_requests. What the engine does, `session_service` does
 after what is written here.
 
 A session is written in one transaction with the lease of its GPUs and with all
@@ -18,7 +18,7 @@ removes its container and then gives its GPUs back.
 
 import asyncio
 import secrets
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -31,8 +31,6 @@ from models.logins import Actor
 from models.session_errors import (
     NoGpuFreeError,
     SessionNotFoundError,
-    SessionStateError,
-    TooManySessionsError,
 )
 from models.session_templates import MOST_HOURS
 from models.sessions import (
@@ -45,7 +43,14 @@ from models.sessions import (
     SessionRead,
     SessionStatus,
 )
-from utils import audit, gpus, paging, seat_grants, session_requests
+from utils import (
+    audit,
+    gpus,
+    paging,
+    seat_grants,
+    session_limits,
+    session_requests,
+)
 
 COLLECTION: Final = "sessions"
 INDEXES: Final = [
@@ -65,11 +70,9 @@ changed: Final = asyncio.Event()
 # A worker that says nothing for this long is taken for dead.
 CLAIM: Final = timedelta(seconds=30)
 
-_WEEK: Final = timedelta(days=7)
 _LONGEST: Final = timedelta(hours=MOST_HOURS)
 _HOUR: Final = timedelta(hours=1)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_OPEN: Final = [SessionStatus.STARTING, SessionStatus.RUNNING]
 # Looked at in one go; the others are due still.
 _DUE_AT_ONCE: Final = 50
 
@@ -176,7 +179,7 @@ async def extend(
         await seat_grants.take_turn()
         session = await get_session(session_id, actor=actor)
         until = session.expires_at + timedelta(hours=hours)
-        _require_extensible(session, until)
+        session_limits.require_extensible(session, until)
         now = utc_now()
         others = [
             other
@@ -185,7 +188,7 @@ async def extend(
         ]
         own = session.owner_id == actor.user_id
         order = _order_of(session, until, quota if own else None)
-        _require_hours(order, others, now, since=session.created_at)
+        session_limits.require_hours(order, others, now, since=session.created_at)
         if session.gpus > 0:
             await _require_unpromised(order, but=session_id)
         return await _extend(session, until, actor)
@@ -210,7 +213,7 @@ async def extend_seat(
         session = await find(session_id)
         if session is None:
             raise SessionNotFoundError(session_id)
-        _require_open(session)
+        session_limits.require_open(session)
         if session.gpus > 0:
             order = SessionOrder(
                 owner_id=session.owner_id,
@@ -243,7 +246,7 @@ async def end(
 
     async def work() -> None:
         session = await find(session_id)
-        if session is None or session.status not in _OPEN:
+        if session is None or session.status not in session_limits.OPEN:
             return
         await _end_all([session], reason, error=error)
         if actor is not None and actor.user_id != session.owner_id:
@@ -316,7 +319,7 @@ async def cut(event_id: str, *, until: datetime) -> None:
     Part of the transaction that shortens the event's window.
     """
     for session in await list_of_event(event_id):
-        if session.status in _OPEN and session.expires_at > until:
+        if session.status in session_limits.OPEN and session.expires_at > until:
             await _write(session, expires_at=until, due_at=_sooner(session))
     transactions.afterwards(changed.set)
 
@@ -493,9 +496,9 @@ async def _create(order: SessionOrder) -> Session:
             return done
     now = utc_now()
     mine = await _recent(order.owner_id, now)
-    slot = _free_place(order, mine, now)
+    slot = session_limits.free_place(order, mine, now)
     if order.quota is not None:
-        _require_hours(order, mine, now, since=now)
+        session_limits.require_hours(order, mine, now, since=now)
     session = Session(
         id=order.deed or new_id(),
         owner_id=order.owner_id,
@@ -521,74 +524,9 @@ async def _recent(owner_id: str, now: datetime) -> list[Session]:
     return await _find(
         {
             "owner_id": owner_id,
-            "created_at": {"$gt": now - _WEEK - _LONGEST, "$lt": now + _HOUR},
+            "created_at": {"$gt": now - session_limits.WEEK - _LONGEST, "$lt": now + _HOUR},
         }
     )
-
-
-def _free_place(
-    order: SessionOrder, mine: Sequence[Session], now: datetime
-) -> int:
-    """The first place that the owner has not taken."""
-    there = [
-        each
-        for each in mine
-        if each.slot is not None and each.event_id == order.event_id
-    ]
-    places = order.places if order.quota is None else order.quota.concurrent
-    free = set(range(places)) - {each.slot for each in there}
-    if free and len(there) < places:
-        return min(free)
-    if order.quota is None:
-        raise SessionStateError(
-            there[0].id,
-            status=there[0].status,
-            detail="Your seat has a session already: end it first.",
-        )
-    first = min(each.expires_at for each in there)
-    raise TooManySessionsError(
-        "concurrent",
-        limit=places,
-        detail=f"{places} sessions at the same time are your quota: end one "
-        "of them first.",
-        retry_seconds=int((first - now).total_seconds()),
-    )
-
-
-def _require_hours(
-    order: SessionOrder,
-    others: Sequence[Session],
-    now: datetime,
-    *,
-    since: datetime,
-) -> None:
-    """Counts the GPU-hours of seven days, with all that is promised."""
-    if order.quota is None or order.gpus == 0:
-        return
-    week_ago = now - _WEEK
-    counted = [
-        (each.gpus, each.created_at, each.ended_at or each.expires_at)
-        for each in others
-        if each.event_id is None and each.gpus > 0
-    ]
-    counted = [each for each in counted if each[2] > week_ago]
-    counted.append((order.gpus, since, order.expires_at))
-    used = sum(
-        many * ((until - max(start, week_ago)) / _HOUR)
-        for many, start, until in counted
-    )
-    limit = order.quota.gpu_hours_per_week
-    # A millionth of an hour is rounding.
-    if used > limit + 1e-6:
-        leaves = min(until for _, _, until in counted) + _WEEK
-        raise TooManySessionsError(
-            "gpu_hours_per_week",
-            limit=limit,
-            detail=f"{limit:g} GPU-hours in seven days are your quota, and "
-            f"with this they would be {used:.2f}: ask for fewer hours or "
-            "GPUs.",
-            retry_seconds=int((leaves - now).total_seconds()),
-        )
 
 
 async def _lease(
@@ -669,30 +607,6 @@ async def _no_gpu(order: SessionOrder) -> NoGpuFreeError:
     )
 
 
-def _require_open(session: Session) -> None:
-    if session.status not in _OPEN:
-        raise SessionStateError(session.id, status=session.status)
-
-
-def _require_extensible(session: Session, until: datetime) -> None:
-    _require_open(session)
-    if session.event_id is not None:
-        raise SessionStateError(
-            session.id,
-            status=session.status,
-            detail="A seat's session ends with the event's window: its "
-            "organiser may extend it.",
-        )
-    most = session.template.hours_max
-    if until > session.created_at + timedelta(hours=most):
-        raise SessionStateError(
-            session.id,
-            status=session.status,
-            detail=f"{most:g} hours are the most for this template, "
-            "extensions included.",
-        )
-
-
 def _order_of(
     session: Session, until: datetime, quota: SessionQuota | None
 ) -> SessionOrder:
@@ -729,7 +643,7 @@ def _sooner(session: Session) -> datetime | None:
 async def _end_where(condition: db.Document, reason: EndReason) -> None:
     async def work() -> None:
         found = await _find(condition)
-        open_ones = [each for each in found if each.status in _OPEN]
+        open_ones = [each for each in found if each.status in session_limits.OPEN]
         await _end_all(open_ones, reason)
 
     await transactions.run(work)
@@ -753,7 +667,7 @@ async def _end_all(
             "forget": forget or session.forget,
             "revision": new_id(),
         }
-        if session.status in _OPEN:
+        if session.status in session_limits.OPEN:
             fields |= {
                 "status": SessionStatus.STOPPING,
                 "end_reason": reason,

@@ -497,7 +497,9 @@ class TestAway:
             )
             inventory = Inventory("GPU-0", "GPU-1")
             service = SessionService(engine, inventory)
-            monkeypatch.setattr(app.state, "sessions", service)
+            monkeypatch.setattr(
+                app.state, "sessions", service, raising=False
+            )
             await service.take_stock()
             await _template("deaf", SLEEP)
             bench = Bench(client, service, inventory, engine)

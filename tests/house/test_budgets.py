@@ -268,11 +268,11 @@ BUDGETS: dict[Operation, int] = {
     # One more: do seats grant it?
     ("DELETE", "/v1/session-templates/{name}"): 6,
     # The template is read. In a transaction (1), the turn is taken, what the
-    # owner had lately is counted (2), then what is promised, what lives, and
-    # how many are healthy (3), offers and the line (2); GPUs are found and
+    # owner had lately is counted (2), then what is promised, what lives, what
+    # is offered, and how many are healthy (4), the line (2); GPUs are found and
     # leased (2), and the session is written (1). When the engine has started
     # it, so is that (1).
-    ("POST", "/v1/sessions"): 14,
+    ("POST", "/v1/sessions"): 15,
     ("GET", "/v1/sessions"): 2,
     ("GET", "/v1/sessions/{session_id}"): 2,
     # In a transaction (1), the turn is taken, the session read, what its owner
