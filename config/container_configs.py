@@ -19,14 +19,15 @@ SESSION: Final = "muster.session"
 OWNER: Final = "muster.owner"
 PORT: Final = "muster.port"
 
+# What nodes of a swarm call their GPUs: `--node-generic-resource gpu=…`.
+GPU: Final = "gpu"
 MIB: Final = 1024 * 1024
 _NOBODY: Final = "65534:65534"
+_STOP_NANOSECONDS: Final = 1_000_000_000
 _HOME: Final = "/home/session"
 # What a session says goes to the engine's disk: no more than this much.
-_LOG: Final[JSONObject] = {
-    "Type": "json-file",
-    "Config": {"max-size": "10m", "max-file": "2"},
-}
+_LOG_DRIVER: Final = "json-file"
+_LOG_SIZE: Final = {"max-size": "10m", "max-file": "2"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,29 +70,18 @@ class Place:
         return {"label": [*marks, f"{SESSION}={session_id}"]}
 
 
-def network_config(
-    place: Place, spec: ContainerSpec, subnet: str
-) -> JSONObject:
-    """A network of the session's own, in which even two could not talk."""
-    return {
-        "Name": place.name(spec.session_id),
-        "Driver": "bridge",
-        "Labels": dict(place.labels(spec)),
-        "IPAM": {"Config": [{"Subnet": subnet}]},
-        "Options": {"com.docker.network.bridge.enable_icc": "false"},
-    }
-
-
 def container_config(
     place: Place, spec: ContainerSpec, *, image: Image, network: str
 ) -> JSONObject:
     """The container of a session."""
     inside = f"{spec.port}/tcp"
+    devices = ",".join(spec.gpu_ids) or "void"
+    variables = variables_of(spec, image, devices=devices)
     config: MutableJSONObject = {
         "Image": spec.image,
         "Hostname": "session",
         "User": user_of(image),
-        "Env": [*environment_of(spec, image)],
+        "Env": [f"{name}={value}" for name, value in variables.items()],
         "Labels": dict(place.labels(spec)),
         "ExposedPorts": {inside: {}},
         "HostConfig": {
@@ -111,13 +101,68 @@ def container_config(
             },
             "ShmSize": spec.disk_mb * MIB,
             "IpcMode": "private",
-            "LogConfig": _LOG,
+            "LogConfig": {"Type": _LOG_DRIVER, "Config": {**_LOG_SIZE}},
             "DeviceRequests": _devices_of(spec),
         },
     }
     if spec.command:
         config["Cmd"] = list(spec.command)
     return config
+
+
+def service_config(
+    spec: ContainerSpec, *, image: Image, labels: Mapping[str, str]
+) -> MutableJSONObject:
+    """What a swarm is told to make of a session, as often as nodes are lost.
+
+    A swarm counts GPUs and chooses them itself. NVIDIA's runtime reads which
+    (`swarm-resource` in its settings), and "void" keeps all others away.
+    """
+    room: dict[str, JSONValue] = {
+        "SizeBytes": spec.disk_mb * MIB,
+        "Mode": 0o1777,
+    }
+    folders = ("/tmp", "/dev/shm", home_of(spec, image))
+    container: MutableJSONObject = {
+        "Image": spec.image,
+        "Hostname": "session",
+        "User": user_of(image),
+        # The client takes a mapping here, and writes a list.
+        "Env": {**variables_of(spec, image, devices="void")},
+        "Labels": dict(labels),
+        "ReadOnly": True,
+        "CapabilityDrop": ["ALL"],
+        # Since Docker 25; before, the nodes' own option says so.
+        "Privileges": {"NoNewPrivileges": True},
+        "StopGracePeriod": _STOP_NANOSECONDS,
+        "Mounts": [
+            {"Type": "tmpfs", "Target": folder, "TmpfsOptions": room}
+            for folder in folders
+        ],
+    }
+    if spec.command:
+        container["Args"] = list(spec.command)
+    limits: MutableJSONObject = {
+        "MemoryBytes": spec.memory_mb * MIB,
+        "NanoCPUs": int(spec.cpus * 1_000_000_000),
+        "Pids": spec.pids_max,
+    }
+    reservations: MutableJSONObject = {
+        "MemoryBytes": spec.memory_mb * MIB,
+        "GenericResources": _counted(spec),
+    }
+    return {
+        "ContainerSpec": container,
+        "Resources": {"Limits": limits, "Reservations": reservations},
+        # What ends well has ended; what fails is tried again, elsewhere too.
+        "RestartPolicy": {
+            "Condition": "on-failure",
+            "Delay": 1_000_000_000,
+            "MaxAttempts": 5,
+            "Window": 600_000_000_000,
+        },
+        "LogDriver": {"Name": _LOG_DRIVER, "Options": {**_LOG_SIZE}},
+    }
 
 
 def limits_of(spec: ContainerSpec) -> Mapping[str, int]:
@@ -143,25 +188,32 @@ def home_of(spec: ContainerSpec, image: Image) -> str:
     return home if home.startswith("/") and home.strip("/") else _HOME
 
 
-def environment_of(spec: ContainerSpec, image: Image) -> list[str]:
+def variables_of(
+    spec: ContainerSpec, image: Image, *, devices: str
+) -> Mapping[str, str]:
     """Its variables.
 
     Where NVIDIA's is the engine's own runtime, a variable says which GPUs a
     container has: one of the image's own would give it all of them.
     """
-    devices = ",".join(spec.gpu_ids) or "void"
-    variables = {
+    return {
         "HOME": home_of(spec, image),
         **spec.environment,
         "NVIDIA_VISIBLE_DEVICES": devices,
     }
-    return [f"{name}={value}" for name, value in variables.items()]
 
 
 def _variables(image: Image) -> dict[str, str]:
     env = (image.config.env if image.config else None) or []
     pairs = (variable.partition("=") for variable in env)
     return {name: value for name, _, value in pairs}
+
+
+def _counted(spec: ContainerSpec) -> list[JSONValue]:
+    if not spec.gpu_ids:
+        return []
+    count: dict[str, JSONValue] = {"Kind": GPU, "Value": len(spec.gpu_ids)}
+    return [{"DiscreteResourceSpec": count}]
 
 
 def _devices_of(spec: ContainerSpec) -> list[JSONValue]:

@@ -2,7 +2,13 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Mapping,
+    Sequence,
+)
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -10,13 +16,14 @@ from aiodocker import Docker, DockerError
 from aiohttp import ClientError, ClientResponse, ClientTimeout
 
 from config.docker_answers import Sample
-from config.engine import EngineAwayError
+from config.engine import EngineAwayError, Usage
 
 # aiodocker's own status for an engine that it can't connect to.
 AWAY: Final = 900
 _TIMES: Final = ClientTimeout(total=60, sock_connect=5)
 _FOLLOWED: Final = ClientTimeout(total=None, sock_connect=5)
 _FRAME_HEAD_BYTES: Final = 8
+_SAMPLES_APART_SECONDS: Final = 0.5
 
 
 class DockerClient:
@@ -96,17 +103,31 @@ async def request(
         yield response
 
 
-async def frames(response: ClientResponse) -> AsyncIterator[bytes]:
-    """What a container wrote: of stdout and stderr, as it came."""
-    while True:
-        try:
-            head = await response.content.readexactly(_FRAME_HEAD_BYTES)
-            length = int.from_bytes(head[4:])
-            piece = await response.content.readexactly(length)
-        except asyncio.IncompleteReadError:
-            return
-        if piece:
-            yield piece
+async def written(
+    docker: Docker, path: str, *, follow: bool, tail: int
+) -> AsyncGenerator[bytes, None]:
+    """What a container or a service wrote: stdout and stderr, as it came."""
+    async with request(
+        docker,
+        "GET",
+        f"{path}/logs",
+        params={
+            "stdout": "1",
+            "stderr": "1",
+            "follow": str(int(follow)),
+            "tail": str(tail),
+        },
+        followed=True,
+    ) as response:
+        while True:
+            try:
+                head = await response.content.readexactly(_FRAME_HEAD_BYTES)
+                length = int.from_bytes(head[4:])
+                piece = await response.content.readexactly(length)
+            except asyncio.IncompleteReadError:
+                return
+            if piece:
+                yield piece
 
 
 async def sample(docker: Docker, container_id: str) -> Sample:
@@ -118,3 +139,29 @@ async def sample(docker: Docker, container_id: str) -> Sample:
         params={"stream": "0", "one-shot": "1"},
     ) as response:
         return Sample.model_validate_json(await response.read())
+
+
+async def measured(docker: Docker, container_id: str) -> Usage:
+    """What a container uses, and how busy it is for a moment."""
+    before = await sample(docker, container_id)
+    await asyncio.sleep(_SAMPLES_APART_SECONDS)
+    now = await sample(docker, container_id)
+    worked = max(0.0, now.cpu_seconds - before.cpu_seconds)
+    traffic = now.networks.values()
+    return Usage(
+        cpu_seconds=now.cpu_seconds,
+        cpu_percent=100 * worked / _SAMPLES_APART_SECONDS,
+        memory_bytes=now.memory_bytes,
+        pids=now.pids_stats.current,
+        received_bytes=sum(one.rx_bytes for one in traffic),
+        sent_bytes=sum(one.tx_bytes for one in traffic),
+    )
+
+
+async def unless(statuses: Sequence[int], deed: Awaitable[object]) -> None:
+    """Does it; a refusal of these kinds is as good."""
+    try:
+        await deed
+    except DockerError as error:
+        if error.status not in statuses:
+            raise

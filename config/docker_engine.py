@@ -6,9 +6,8 @@ touches.
 """
 
 import asyncio
-import random
-from collections.abc import AsyncIterator, Awaitable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
 from ipaddress import IPv4Network
 from typing import Final
 
@@ -19,15 +18,14 @@ from config.container_configs import (
     SESSION,
     Place,
     container_config,
-    network_config,
 )
-from config.docker_answers import Image, Inspected
+from config.docker_answers import Inspected
 from config.docker_client import (
     AWAY,
     DockerClient,
-    frames,
-    request,
-    sample,
+    measured,
+    unless,
+    written,
 )
 from config.docker_fitness import (
     require_fitness,
@@ -44,17 +42,11 @@ from config.engine import (
     Usage,
 )
 from config.engine_faults import refusal, refusal_of
-from config.image_pulls import ImagePulls
+from config.engine_images import Images
+from config.engine_networks import make_network, remove_networks
 
-# 16 addresses: the network's, the gateway's, the container's, and a rest that
-# no smaller prefix leaves.
-_PREFIX: Final = 28
-_SUBNET_TRIES: Final = 64
-# How long a start waits for an image that must be pulled.
-_PULL_WAIT_SECONDS: Final = 20
 _REMOVAL_TRIES: Final = 100
 _REMOVAL_PAUSE_SECONDS: Final = 0.1
-_SAMPLES_APART_SECONDS: Final = 0.5
 # Until its first process lives, and where it never did, Docker says so.
 _NOT_STARTED: Final = "created"
 _ALIVE: Final = (_NOT_STARTED, "running", "paused", "restarting")
@@ -73,7 +65,7 @@ class DockerEngine:
         self, host: str, *, place: Place, subnets: IPv4Network
     ) -> None:
         self._client = DockerClient(host)
-        self._pulls = ImagePulls(self._client)
+        self._images = Images(self._client)
         self._place = place
         self._subnets = subnets
         # What was found out about the engine; another may answer after it
@@ -138,19 +130,11 @@ class DockerEngine:
             found = await self._inspect(docker, name)
             if found is None or not self._place.owns(found.labels, session_id):
                 return
-            async with request(
-                docker,
-                "GET",
-                f"containers/{found.id}/logs",
-                params={
-                    "stdout": "1",
-                    "stderr": "1",
-                    "follow": str(int(follow)),
-                    "tail": str(tail),
-                },
-                followed=True,
-            ) as response:
-                async for piece in frames(response):
+            path = f"containers/{found.id}"
+            async with aclosing(
+                written(docker, path, follow=follow, tail=tail)
+            ) as pieces:
+                async for piece in pieces:
                     yield piece
 
     async def usage(self, session_id: str) -> Usage | None:
@@ -160,24 +144,11 @@ class DockerEngine:
             return None
         name = self._place.name(session_id)
         async with self._asked() as docker:
-            before = await sample(docker, name)
-            await asyncio.sleep(_SAMPLES_APART_SECONDS)
-            now = await sample(docker, name)
-        worked = max(0.0, now.cpu_seconds - before.cpu_seconds)
-        traffic = now.networks.values()
-        return Usage(
-            cpu_seconds=now.cpu_seconds,
-            cpu_percent=100 * worked / _SAMPLES_APART_SECONDS,
-            memory_bytes=now.memory_bytes,
-            pids=now.pids_stats.current,
-            received_bytes=sum(one.rx_bytes for one in traffic),
-            sent_bytes=sum(one.tx_bytes for one in traffic),
-        )
+            return await measured(docker, name)
 
     async def has_image(self, image: str) -> bool:
         """Whether a start need not pull the image."""
-        async with self._asked() as docker:
-            return await _find_image(docker, image) is not None
+        return await self._images.has(image)
 
     async def pull(self, image: str) -> None:
         """Has the image ready.
@@ -185,12 +156,11 @@ class DockerEngine:
         Raises:
             EngineRefusedError: there is no such image.
         """
-        if not await self.has_image(image):
-            await self._pulls.pull(image)
+        await self._images.pull(image)
 
     async def aclose(self) -> None:
         """Gives connections back."""
-        await self._pulls.aclose()
+        await self._images.aclose()
         await self._client.aclose()
 
     @asynccontextmanager
@@ -220,8 +190,10 @@ class DockerEngine:
         name = self._place.name(spec.session_id)
         found = await self._inspect(docker, name)
         if found is None:
-            image = await self._image(docker, spec)
-            network = await self._network(docker, spec)
+            image = await self._images.ready(docker, spec)
+            network = await make_network(
+                docker, self._place, spec, subnets=self._subnets
+            )
             config = container_config(
                 self._place, spec, image=image, network=network
             )
@@ -238,68 +210,15 @@ class DockerEngine:
                 self._proven = True
         return self._container_of(found)
 
-    async def _image(self, docker: Docker, spec: ContainerSpec) -> Image:
-        image = await _find_image(docker, spec.image)
-        if image is not None:
-            return image
-        try:
-            async with asyncio.timeout(_PULL_WAIT_SECONDS):
-                await self._pulls.pull(spec.image)
-        except TimeoutError:
-            raise EngineRefusedError(
-                EngineFault.IMAGE_MISSING,
-                f"The image {spec.image} is still being pulled: try again in "
-                "some minutes.",
-            ) from None
-        image = await _find_image(docker, spec.image)
-        if image is None:
-            raise refusal(EngineFault.IMAGE_MISSING, spec)
-        return image
-
-    async def _network(self, docker: Docker, spec: ContainerSpec) -> str:
-        """The network of a session, whose name alone Docker lets be twice."""
-        used = []
-        for network in await docker.networks.list():
-            if self._place.owns(network["Labels"] or {}, spec.session_id):
-                return str(network["Id"])
-            for pool in network["IPAM"]["Config"] or []:
-                if "." in pool.get("Subnet", ""):
-                    used.append(IPv4Network(pool["Subnet"], strict=False))
-        for _ in range(_SUBNET_TRIES):
-            subnet = self._any_subnet()
-            if any(subnet.overlaps(other) for other in used):
-                continue
-            config = network_config(self._place, spec, str(subnet))
-            try:
-                created = await docker.networks.create(dict(config))
-                return str(created.id)
-            except DockerError as error:
-                # Somebody else took it just now.
-                if "overlaps" not in error.message:
-                    raise
-                used.append(subnet)
-        raise refusal(EngineFault.NO_NETWORK, spec)
-
-    def _any_subnet(self) -> IPv4Network:
-        """A random one: who starts at the same time seldom takes the same."""
-        size = 2 ** (32 - _PREFIX)
-        index = random.randrange(self._subnets.num_addresses // size)
-        return IPv4Network((self._subnets[index * size], _PREFIX))
-
     async def _remove(self, docker: Docker, session_id: str) -> None:
         filters = self._place.filters(session_id)
         for _ in range(_REMOVAL_TRIES):
             containers = await docker.containers.list(all=True, filters=filters)
             for container in containers:
-                await _unless(
+                await unless(
                     (404, 409), container.delete(force=True, v=True)
                 )
-            networks = await docker.networks.list(filters=filters)
-            for network in networks:
-                # Another removal may still take its container away.
-                await _unless(
-                    (403, 404), _remove_network(docker, network["Id"])
-                )
+            networks = await remove_networks(docker, filters)
             if not containers and not networks:
                 return
             await asyncio.sleep(_REMOVAL_PAUSE_SECONDS)
@@ -340,25 +259,3 @@ class DockerEngine:
             if endpoint.ip_address:
                 return endpoint.ip_address, int(inside)
         return None, None  # It ended between two answers.
-
-
-async def _find_image(docker: Docker, name: str) -> Image | None:
-    try:
-        return Image.model_validate(await docker.images.inspect(name))
-    except DockerError as error:
-        if error.status == 404:
-            return None
-        raise
-
-
-async def _remove_network(docker: Docker, network_id: str) -> None:
-    await (await docker.networks.get(network_id)).delete()
-
-
-async def _unless(statuses: Sequence[int], deed: Awaitable[object]) -> None:
-    """Does it; a refusal of these kinds is as good."""
-    try:
-        await deed
-    except DockerError as error:
-        if error.status not in statuses:
-            raise

@@ -93,6 +93,8 @@ class Container:
         out_of_memory: whether it was ended for its memory.
         host: where its port answers, for Muster; None while it does not run.
         port: the port there.
+        gpu_ids: the devices that an orchestrator has chosen for it; None for
+            those that it was started with.
     """
 
     session_id: str
@@ -101,6 +103,7 @@ class Container:
     out_of_memory: bool = False
     host: str | None = None
     port: int | None = None
+    gpu_ids: Sequence[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

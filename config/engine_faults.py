@@ -110,6 +110,13 @@ def refusal_of(
     return refusal(EngineFault.REFUSED, spec, error.message)
 
 
+def is_known(error: EngineRefusedError | EngineAwayError) -> bool:
+    """Whether a refusal's reason is one that a repetition meets again."""
+    if isinstance(error, EngineAwayError):
+        return False
+    return error.fault is not EngineFault.REFUSED
+
+
 def refusal(
     fault: EngineFault, spec: ContainerSpec, message: str = ""
 ) -> EngineRefusedError:

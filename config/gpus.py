@@ -13,8 +13,11 @@ from typing import Final, Protocol
 
 import pynvml
 
+from config.container_configs import GPU
+from config.docker_answers import Node
+from config.docker_client import DockerClient
 from config.setting_values import ListedGpu
-from config.settings import Settings
+from config.settings import SessionEngine, Settings
 
 _MIB: Final = 1024 * 1024
 _NO_DRIVER: Final = (
@@ -80,8 +83,50 @@ class NvmlGpus:
         return await asyncio.to_thread(_read_nvml)
 
 
+class SwarmGpus:
+    """The GPUs that the nodes of a swarm say they have, each by its id.
+
+    A node that does not answer still has its GPUs, which nobody may have.
+
+    Args:
+        host: where a manager answers.
+        listed: what their ids don't tell: name and memory.
+    """
+
+    def __init__(self, host: str, listed: Sequence[ListedGpu]) -> None:
+        self._host = host
+        self._listed = {gpu.id: gpu for gpu in listed}
+
+    async def read(self) -> Sequence[GpuDevice]:
+        """The GPUs of all nodes."""
+        client = DockerClient(self._host)
+        try:
+            async with client.asked() as docker:
+                answers = await docker.nodes.list()
+        finally:
+            await client.aclose()
+        nodes = [Node.model_validate(answer) for answer in answers]
+        return [
+            self._device(gpu_id, node)
+            for node in nodes
+            for gpu_id in node.named(GPU)
+        ]
+
+    def _device(self, gpu_id: str, node: Node) -> GpuDevice:
+        listed = self._listed.get(gpu_id)
+        return GpuDevice(
+            id=gpu_id,
+            name=listed.name if listed else GPU,
+            memory_mb=listed.memory_mb if listed else 0,
+            healthy=node.ready and node.spec.availability == "active",
+            node=node.description.hostname,
+        )
+
+
 def gpu_source_of(settings: Settings) -> GpuSource:
     """What knows the GPUs that sessions may have."""
+    if settings.session_engine is SessionEngine.SWARM:
+        return SwarmGpus(settings.docker_host, settings.listed_gpus)
     if settings.listed_gpus:
         return ListedGpus(settings.listed_gpus)
     return NvmlGpus()

@@ -88,14 +88,21 @@ class Daemon:
 
 
 @asynccontextmanager
-async def running(*daemons: Daemon) -> AsyncIterator[None]:
-    """Starts engines whose machines are joined by a bridge: 10.99.0.1, …2."""
+async def running(*daemons: Daemon) -> AsyncIterator[str]:
+    """Starts engines whose machines are joined by a bridge: 10.99.0.1, …2.
+
+    Yields:
+        The name of the network that the bridge is in.
+    """
     bridge = f"b{uuid4().hex[:8]}"
     async with AsyncExitStack() as stack:
         await sh(f"ip netns add {bridge}")
         stack.push_async_callback(sh, f"ip netns delete {bridge}")
         within = f"ip -n {bridge} link"
-        await sh(f"{within} add bridge type bridge; {within} set bridge up")
+        await sh(
+            f"{within} add bridge type bridge; {within} set bridge up; "
+            f"ip -n {bridge} address add 10.99.0.254/24 dev bridge"
+        )
         for number, daemon in enumerate(daemons, 1):
             name = daemon.name
             await sh(
@@ -109,7 +116,7 @@ async def running(*daemons: Daemon) -> AsyncIterator[None]:
             stack.push_async_callback(sh, f"ip netns delete {name}")
             stack.push_async_callback(daemon.stop)
             await daemon.start()
-        yield
+        yield bridge
 
 
 async def sh(command: str, *, fine: bool = False) -> bool:
