@@ -123,7 +123,7 @@ def service_config(
         "Mode": 0o1777,
     }
     folders = ("/tmp", "/dev/shm", home_of(spec, image))
-    container: MutableJSONObject = {
+    container: dict[str, JSONValue] = {
         "Image": spec.image,
         "Hostname": "session",
         "User": user_of(image),
@@ -142,12 +142,12 @@ def service_config(
     }
     if spec.command:
         container["Args"] = list(spec.command)
-    limits: MutableJSONObject = {
+    limits: dict[str, JSONValue] = {
         "MemoryBytes": spec.memory_mb * MIB,
         "NanoCPUs": int(spec.cpus * 1_000_000_000),
         "Pids": spec.pids_max,
     }
-    reservations: MutableJSONObject = {
+    reservations: dict[str, JSONValue] = {
         "MemoryBytes": spec.memory_mb * MIB,
         "GenericResources": _counted(spec),
     }
