@@ -11,8 +11,11 @@ to the seats of events, or others wait for them, the answer is 409 with the
 length of the line and the earliest end of a session. Who was offered GPUs in
 line gets these.
 
-The session is `starting` until its port answers, then `running`. Its `token`
-opens it; nobody else sees that. With `event_id` your seat at that event grants
+The session is `starting` until its port answers, then `running`. What runs in
+it is at `url`, through Muster, over HTTP and WebSocket, for you alone: send what
+shows who you are, as everywhere, or the session's own `token` as
+`Authorization: token …`; a browser opens `url?token=…`, and gets a cookie. Nobody
+else sees the token. With `event_id` your seat at that event grants
 it, which costs nothing of your quota.""",
     "response_description": "The new session.",
 }
