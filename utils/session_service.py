@@ -520,6 +520,12 @@ class SessionService:
         renewing = asyncio.create_task(renew())
         try:
             yield
+        except asyncio.CancelledError:
+            # This process ends: another one goes on at once.
+            session = await sessions.find(session_id)
+            if session is not None:
+                await self._hand_on(session, due_at=utc_now())
+            raise
         finally:
             renewing.cancel()
             with suppress(asyncio.CancelledError):

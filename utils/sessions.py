@@ -28,10 +28,7 @@ from models.audit import AuditAction
 from models.base import Page, new_id, utc_now
 from models.exceptions import ForbiddenError
 from models.logins import Actor
-from models.session_errors import (
-    NoGpuFreeError,
-    SessionNotFoundError,
-)
+from models.session_errors import NoGpuFreeError, SessionNotFoundError
 from models.session_templates import MOST_HOURS
 from models.sessions import (
     ALIVE,
@@ -188,7 +185,9 @@ async def extend(
         ]
         own = session.owner_id == actor.user_id
         order = _order_of(session, until, quota if own else None)
-        session_limits.require_hours(order, others, now, since=session.created_at)
+        session_limits.require_hours(
+            order, others, now, since=session.created_at
+        )
         if session.gpus > 0:
             await _require_unpromised(order, but=session_id)
         return await _extend(session, until, actor)
@@ -524,7 +523,10 @@ async def _recent(owner_id: str, now: datetime) -> list[Session]:
     return await _find(
         {
             "owner_id": owner_id,
-            "created_at": {"$gt": now - session_limits.WEEK - _LONGEST, "$lt": now + _HOUR},
+            "created_at": {
+                "$gt": now - session_limits.WEEK - _LONGEST,
+                "$lt": now + _HOUR,
+            },
         }
     )
 
@@ -643,8 +645,8 @@ def _sooner(session: Session) -> datetime | None:
 async def _end_where(condition: db.Document, reason: EndReason) -> None:
     async def work() -> None:
         found = await _find(condition)
-        open_ones = [each for each in found if each.status in session_limits.OPEN]
-        await _end_all(open_ones, reason)
+        going_on = session_limits.OPEN
+        await _end_all([s for s in found if s.status in going_on], reason)
 
     await transactions.run(work)
 

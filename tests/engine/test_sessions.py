@@ -13,6 +13,7 @@ import pytest_asyncio
 
 from config.container_configs import Place
 from config.docker_engine import DockerEngine
+from config.engine import Container, ContainerSpec
 from config.gpus import GpuDevice
 from config.main import settings
 from models.base import new_id, utc_now
@@ -32,7 +33,13 @@ from tests.engine.engines import (
 from tests.factories import HOUR, Member
 from tests.house.test_budgets import BUDGETS
 from tests.problems import assert_problem
-from utils import gpus, mails, session_service, sessions
+from utils import (
+    gpus,
+    mails,
+    session_service,
+    session_templates,
+    sessions,
+)
 from utils.session_service import SessionService
 
 pytestmark = pytest.mark.engine
@@ -51,6 +58,24 @@ class Inventory:
     async def read(self) -> list[GpuDevice]:
         """Those that are there now."""
         return [GpuDevice(each, "Test GPU", 1024) for each in self.ids]
+
+
+class _Slow(DockerEngine):
+    """An engine that takes longer to start something than anybody waits."""
+
+    # It is the same one, asked by another.
+    # pylint: disable-next=super-init-not-called
+    def __init__(self, engine: DockerEngine) -> None:
+        vars(self).update(vars(engine))
+
+    async def ensure(
+        self,
+        spec: ContainerSpec,  # pylint: disable=redefined-outer-name
+    ) -> Container:
+        """Starts it, and does not say so."""
+        await super().ensure(spec)
+        await asyncio.sleep(3600)
+        raise AssertionError("nobody waits so long")
 
 
 @dataclass
@@ -526,6 +551,25 @@ class TestAway:
             await bench.nothing_is_left()
             await service.aclose()
             await engine.aclose()
+
+
+class TestHandingOn:
+    async def test_a_worker_that_ends_leaves_its_work(
+        self, bench: Bench
+    ) -> None:
+        """Another one goes on at once, not when the claim has run out."""
+        session = await factories.session(
+            factories.actor(),
+            template=await session_templates.get_template("notebook"),
+            gpus=1,
+        )
+        leaving = SessionService(_Slow(bench.engine), bench.inventory)
+        await leaving.look_after()
+        assert (await bench.stored(session.id)).claim is not None
+        await leaving.aclose()
+        assert (await bench.stored(session.id)).claim is None
+        await bench.becomes(session, SessionStatus.RUNNING)
+        assert await bench.container_ids() == [session.id]
 
 
 class TestBudgets:
