@@ -133,6 +133,10 @@ async def offer_due() -> int:
     """
     for late in await session_requests.list_late():
         await transactions.run(partial(_expire, late), turn=gpus.TURN)
+    kept_for = {gpu.request_id for gpu in await gpus.list_all()} - {None}
+    offers = {each.id for each in await session_requests.list_offers()}
+    for request_id in filter(None, kept_for - offers):
+        await transactions.run(partial(_free, request_id), turn=gpus.TURN)
     offered = 0
     # A look is cheaper than a transaction that finds nothing to do.
     while await _find_next() is not None:
@@ -201,6 +205,13 @@ async def _find_next() -> SessionRequest | None:
 async def _expire(late: SessionRequest) -> None:
     if await session_requests.expire(late):
         await gpus.unhold(late.id)
+
+
+async def _free(request_id: str) -> None:
+    """Frees what is kept for nobody: what is never written, but by hand."""
+    request = await session_requests.find_request(request_id)
+    if request is None or request.status is not RequestStatus.OFFERED:
+        await gpus.unhold(request_id)
 
 
 async def _forget(request_id: str) -> None:

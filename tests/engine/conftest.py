@@ -1,12 +1,14 @@
 """Fixtures: the engine that was started for these tests, as Muster sees it."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from ipaddress import IPv4Network
 
+import pytest
 import pytest_asyncio
 
 from config.docker_engine import DockerEngine
 from tests.engine.engines import docker_host, emptied, place_of_run
+from tests.engine.houses import House, opened_house
 
 
 @pytest_asyncio.fixture(name="engine")
@@ -19,3 +21,10 @@ async def _engine() -> AsyncIterator[DockerEngine]:
     )
     async with emptied(engine):
         yield engine
+
+
+@pytest.fixture(scope="module", name="house")
+def _house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """A service of two workers that starts containers."""
+    with opened_house(tmp_path_factory.mktemp("house")) as house:
+        yield house

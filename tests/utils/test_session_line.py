@@ -149,6 +149,14 @@ class TestOffers:
             with pytest.raises(NoGpuFreeError):
                 await sessions.create(_order(member, template, **other))
 
+    async def test_what_is_kept_for_nobody(self) -> None:
+        await factories.gpus(2)
+        place = await factories.place_in_line(factories.actor())
+        await session_line.offer_due()
+        await gpus.hold(1, request_id="nobody")
+        await session_line.offer_due()
+        assert list((await _held()).values()) == [place.id, None]
+
     @pytest.mark.usefixtures("turns")
     async def test_workers_that_offer_at_once(self) -> None:
         await factories.gpus(2)
