@@ -34,6 +34,7 @@ from models.exceptions import InvalidRequestError
 from models.logins import Actor
 from models.session_errors import (
     EngineUnavailableError,
+    NoGpuFreeError,
     NotEntitledError,
     SessionRefusedError,
     SessionStateError,
@@ -68,6 +69,9 @@ _PROBE: Final = timedelta(seconds=0.5)
 _IDLE_LOOK: Final = timedelta(seconds=15)
 # The share of a processor below which nobody works.
 _IDLE_SHARE: Final = 0.01
+# How long who has a seat now waits for the GPU of who had it before.
+_HANDOVER: Final = timedelta(seconds=20)
+_HANDOVER_LOOK_SECONDS: Final = 0.25
 _MEGABYTE: Final = 1024 * 1024
 
 
@@ -285,9 +289,19 @@ class SessionService:
             )
             return await sessions.create(order)
 
+        patient_until = utc_now() + _HANDOVER
         while True:
-            with suppress(db.DuplicateKeyError):
+            try:
                 return await transactions.run(work, turn=gpus.TURN)
+            except db.DuplicateKeyError:
+                # Another request took the place first: it is seen now.
+                continue
+            except NoGpuFreeError:
+                # The GPU of who had the seat before may be on its way back.
+                late = utc_now() > patient_until
+                if late or not await sessions.some_stop():
+                    raise
+            await asyncio.sleep(_HANDOVER_LOOK_SECONDS)
 
     async def _bring_up(
         self, session: Session, *, patience: timedelta = timedelta(0)

@@ -382,6 +382,12 @@ async def is_unpromised(
     return most + count <= await gpus.count_healthy()
 
 
+async def some_stop() -> bool:
+    """Whether sessions are about to give their GPUs back."""
+    found = await _find({"status": SessionStatus.STOPPING}, limit=1)
+    return bool(found)
+
+
 async def list_due() -> list[Session]:
     """Some of those that somebody should look at now."""
     return await _find(
