@@ -434,16 +434,20 @@ def _require_seat(rsvp: Rsvp | None, grant: SeatGrant) -> Rsvp:
 def _require_window(grant: SeatGrant, now: datetime) -> None:
     if now < grant.opens_at:
         raise NotEntitledError(
-            f"Sessions of this event start from {grant.opens_at.isoformat()} "
-            "on: ask again then.",
-            {"opens_at": grant.opens_at},
+            f"Sessions of this event start from {_at(grant.opens_at)} on: ask "
+            "again then.",
+            {"opens_at": _at(grant.opens_at)},
         )
     if now >= grant.closes_at:
         raise NotEntitledError(
-            "Sessions of this event ended at "
-            f"{grant.closes_at.isoformat()}: start one of your own quota.",
-            {"closes_at": grant.closes_at},
+            f"Sessions of this event ended at {_at(grant.closes_at)}: start "
+            "one of your own quota.",
+            {"closes_at": _at(grant.closes_at)},
         )
+
+
+def _at(time: datetime) -> str:
+    return time.isoformat().replace("+00:00", "Z")
 
 
 async def _granted(grant: SeatGrant, rsvp: Rsvp) -> Entitlement:

@@ -140,12 +140,12 @@ async def _start_on_seat(event_id: str, wanted: WantedSession) -> bool:
         )
 
     try:
-        await _run(work)
+        await run_in_turn(work)
     except NotEntitledError:
         return True
     except SessionStateError as error:
         # The one before is ending, or they were faster themselves.
-        is_ending = error.facts["status"] is SessionStatus.STOPPING
+        is_ending = error.facts["state"] == SessionStatus.STOPPING
         return not is_ending or wanted.until < utc_now()
     except NoGpuFreeError:
         return wanted.until < utc_now()
@@ -207,7 +207,7 @@ async def _start_rehearsed(event_id: str, rehearsal: Rehearsal) -> list[str]:
         )
 
     try:
-        await _run(work)
+        await run_in_turn(work)
     except EventComputeNotFoundError:
         raise
     except MusterError as error:
@@ -241,7 +241,8 @@ def report_of(
     )
 
 
-async def _run(work: Callable[[], Awaitable[None]]) -> None:
+async def run_in_turn(work: Callable[[], Awaitable[None]]) -> None:
+    """Runs `work`, which leases GPUs, as one transaction."""
     while True:
         try:
             return await transactions.run(work, turn=gpus.TURN)

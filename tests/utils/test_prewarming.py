@@ -1,8 +1,10 @@
 """Prewarming and rehearsals, up to what the engine then does."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -11,6 +13,7 @@ from models.base import utc_now
 from models.event_compute import (
     RehearsalReport,
     RehearsalStart,
+    SeatGrant,
     WantedSession,
 )
 from models.events import Event
@@ -113,7 +116,7 @@ class TestWarm:
         found = await sessions.list_of_event(event.id)
         assert len({session.owner_id for session in found}) == len(found) == 6
         assert all(session.expires_at == event.ends_at for session in found)
-        assert engine.images == ["muster-test/py:1"]
+        assert engine.images == ["lab:1"]
         assert (await seat_grants.get_grant(event.id)).wanted == []
 
     async def test_not_yet(self, host: Member, engine: Pulls) -> None:
@@ -126,7 +129,7 @@ class TestWarm:
         event = await soon(host, 1, prewarm="image")
         await go_on(engine)
         await go_on(engine)
-        assert engine.images == ["muster-test/py:1"]
+        assert engine.images == ["lab:1"]
         assert await sessions.list_of_event(event.id) == []
 
     async def test_who_left_meanwhile_gets_none(
@@ -171,6 +174,100 @@ class TestWarm:
             if session.status is SessionStatus.STARTING
         ]
         assert [each.owner_id for each in alive] == [first.owner_id]
+
+
+class TestKilled:
+    """A worker may die at any point; another one goes on."""
+
+    @pytest.mark.parametrize("step", range(1, 12))
+    async def test_none_is_started_twice(
+        self,
+        host: Member,
+        engine: Pulls,
+        monkeypatch: pytest.MonkeyPatch,
+        step: int,
+    ) -> None:
+        event = await soon(host, 3)
+        await _die_at(step, monkeypatch)
+        for _ in range(3):
+            with suppress(_KilledError):
+                await go_on(engine, workers=1)
+        monkeypatch.undo()
+        await _forget_claims(event)
+        for _ in range(3):
+            await go_on(engine)
+        found = await sessions.list_of_event(event.id)
+        assert len({session.owner_id for session in found}) == len(found) == 3
+
+    @pytest.mark.parametrize("step", range(1, 12))
+    async def test_a_rehearsal_is_exact(
+        self,
+        host: Member,
+        engine: Pulls,
+        monkeypatch: pytest.MonkeyPatch,
+        step: int,
+    ) -> None:
+        event = await soon(host, 0, prewarm="none")
+        rehearsal = await event_compute.start_rehearsal(
+            event.id, RehearsalStart(sessions=3), actor=host.actor
+        )
+        await _die_at(step, monkeypatch)
+        for _ in range(3):
+            with suppress(_KilledError):
+                await go_on(engine, workers=1)
+                await all_up(rehearsal.id)
+        monkeypatch.undo()
+        for _ in range(4):
+            await _forget_claims(event)
+            await go_on(engine)
+            await all_up(rehearsal.id)
+        now = await event_compute.get_rehearsal(event.id, actor=host.actor)
+        assert now.report is not None and now.report.came_up == 3
+        found = await sessions.list_of_event(rehearsal.id)
+        assert [each.end_reason for each in found] == [EndReason.REHEARSED] * 3
+
+
+class _KilledError(BaseException):
+    """Nothing that a worker does comes after this."""
+
+
+async def _die_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has a worker die after so many of its writes."""
+    left = step
+
+    def deadly(write: Callable[..., Awaitable[object]]) -> Any:
+        async def do(*args: Any, **kwargs: Any) -> object:
+            nonlocal left
+            result = await write(*args, **kwargs)
+            left -= 1
+            if left == 0:
+                raise _KilledError
+            return result
+
+        return do
+
+    monkeypatch.setattr(seat_grants, "change", deadly(seat_grants.change))
+    # What it is a part of is committed by then.
+    monkeypatch.setattr(
+        prewarming, "run_in_turn", deadly(prewarming.run_in_turn)
+    )
+    monkeypatch.setattr(
+        sessions, "end_of_event", deadly(sessions.end_of_event)
+    )
+
+
+async def _forget_claims(event: Event) -> None:
+    """Has the time pass after which a dead worker is followed."""
+
+    def passed(grant: SeatGrant) -> SeatGrant:
+        rehearsal = grant.rehearsal
+        if rehearsal is not None:
+            rehearsal.due_at = utc_now()
+        return grant.model_copy(
+            update={"due_at": utc_now(), "rehearsal": rehearsal}
+        )
+
+    await seat_grants.change(event.id, changed=passed)
 
 
 class TestRehearse:
