@@ -74,14 +74,15 @@ class DockerEngine:
         self._proven = False
 
     async def check(self) -> None:
-        """Returns when sessions can run here.
+        """Returns when sessions can run here; once found out, at once.
 
         Raises:
             EngineUnfitError: limits would not be kept.
         """
-        async with self._asked() as docker:
-            await require_fitness(docker, self._place)
-        self._fit = True
+        if not self._fit:
+            async with self._asked() as docker:
+                await require_fitness(docker, self._place)
+            self._fit = True
 
     async def ensure(self, spec: ContainerSpec) -> Container:
         """Starts the container of a session, unless it is there already.
@@ -90,8 +91,7 @@ class DockerEngine:
             EngineRefusedError: it can't be; nothing of it is left.
         """
         try:
-            if not self._fit:
-                await self.check()
+            await self.check()
             async with self._asked() as docker:
                 return await self._ensure(docker, spec)
         except EngineUnfitError as error:

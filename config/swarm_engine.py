@@ -63,6 +63,7 @@ class SwarmEngine:
         self._client = DockerClient(host)
         self._images = Images(self._client)
         self._place = place
+        self._fit = False
 
     async def check(self) -> None:
         """Returns when sessions can run here, as far as a manager can tell.
@@ -70,6 +71,8 @@ class SwarmEngine:
         Raises:
             EngineUnfitError: limits would not be kept, or it manages none.
         """
+        if self._fit:
+            return
         async with self._client.asked() as docker:
             if not (await _member(docker)).swarm.control_available:
                 raise EngineUnfitError(
@@ -83,6 +86,7 @@ class SwarmEngine:
                     "engines must be started with --icc=false."
                 )
             await require_fitness(docker, self._place)
+        self._fit = True
 
     async def ensure(self, spec: ContainerSpec) -> Container:
         """Has the swarm run a session, unless it does already.
@@ -90,6 +94,10 @@ class SwarmEngine:
         Raises:
             EngineRefusedError: it can't; nothing of it is left.
         """
+        try:
+            await self.check()
+        except EngineUnfitError as error:
+            raise EngineAwayError(str(error)) from error
         async with self._client.asked() as docker:
             try:
                 await self._create(docker, spec)

@@ -14,6 +14,7 @@ import asyncio
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import zip_longest
 from typing import Any, Final, Protocol
 
 from config import db, transactions
@@ -159,6 +160,37 @@ async def release(session_id: str) -> None:
     await db.collection(COLLECTION).update_many(
         {"session_id": session_id}, {"$set": {"session_id": None}}
     )
+    transactions.afterwards(released.set)
+
+
+async def follow(session_id: str, *, gpu_ids: Collection[str]) -> None:
+    """Writes down which GPUs an orchestrator has chosen for a session.
+
+    Part of the transaction that writes the session. Whoever had one of them
+    gets one that the session had instead: no GPU is in two sessions, and each
+    keeps as many as it had. Where an orchestrator chose otherwise for one, it
+    did for another, which follows in its turn.
+    """
+    known = await list_all()
+    left = [
+        gpu
+        for gpu in known
+        if gpu.session_id == session_id and gpu.id not in gpu_ids
+    ]
+    taken = [
+        gpu
+        for gpu in known
+        if gpu.session_id != session_id and gpu.id in gpu_ids
+    ]
+    for new, old in zip_longest(taken, left):
+        if old is not None:
+            await _set(
+                old.id,
+                session_id=new.session_id if new else None,
+                request_id=new.request_id if new else None,
+            )
+        if new is not None:
+            await _set(new.id, session_id=session_id, request_id=None)
     transactions.afterwards(released.set)
 
 

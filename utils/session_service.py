@@ -502,12 +502,12 @@ class SessionService:
                 reason=EndReason.CONTAINER_ENDED,
                 error=session_texts.obituary(container),
             )
-        elif (container.host, container.port) != (
-            session.host,
-            session.host_port,
-        ):
-            await sessions.change(
-                session, host=container.host, host_port=container.port
+        elif _has_moved(session, container):
+            await sessions.follow(
+                session,
+                host=container.host,
+                host_port=container.port,
+                gpu_ids=container.gpu_ids,
             )
 
     async def _logs(
@@ -573,6 +573,16 @@ async def _engine_asked() -> AsyncIterator[None]:
         yield
     except (EngineAwayError, EngineUnfitError) as error:
         raise EngineUnavailableError(str(error)) from None
+
+
+def _has_moved(session: Session, container: Container) -> bool:
+    """Whether an engine has it elsewhere, or gave it other GPUs."""
+    given = container.gpu_ids
+    return (
+        (container.host, container.port) != (session.host, session.host_port)
+        or given is not None
+        and set(given) != set(session.gpu_ids)
+    )
 
 
 def _should_run(session: Session) -> bool:

@@ -18,7 +18,7 @@ removes its container and then gives its GPUs back.
 
 import asyncio
 import secrets
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -421,6 +421,33 @@ async def change(session: Session, **fields: Any) -> Session | None:
         {"$set": new.model_dump(include={*fields, "revision"})},
     )
     return new if result.matched_count == 1 else None
+
+
+async def follow(
+    session: Session,
+    *,
+    host: str | None,
+    host_port: int | None,
+    gpu_ids: Sequence[str] | None,
+) -> None:
+    """Writes down where the container of a session is now, and with what.
+
+    Args:
+        session: as it was read; one that has changed since is left alone.
+        host: where its port answers.
+        host_port: the port there.
+        gpu_ids: the GPUs that an orchestrator chose; None for its own.
+    """
+    fields: dict[str, Any] = {"host": host, "host_port": host_port}
+    if gpu_ids is not None:
+        fields["gpu_ids"] = list(gpu_ids)
+
+    async def work() -> None:
+        changed_one = await change(session, **fields)
+        if changed_one is not None and gpu_ids is not None:
+            await gpus.follow(session.id, gpu_ids=gpu_ids)
+
+    await transactions.run(work, turn=gpus.TURN)
 
 
 async def finish(session: Session) -> Session | None:

@@ -19,6 +19,7 @@ from config.engine import (
 from config.gpus import SwarmGpus
 from config.setting_values import ListedGpu
 from config.swarm_engine import SwarmEngine
+from tests import factories
 from tests.engine.daemons import Daemon, running, sh
 from tests.engine.engines import (
     BUSYBOX,
@@ -32,6 +33,8 @@ from tests.engine.engines import (
     soon,
     spec,
 )
+from utils import gpus, sessions
+from utils.session_service import SessionService
 
 pytestmark = pytest.mark.engine
 
@@ -68,8 +71,8 @@ class Swarm:
 
 
 def _node(name: str, letter: str) -> Daemon:
-    gpus = [f"--node-generic-resource gpu=GPU-{letter}{i}" for i in (1, 2)]
-    return Daemon(name, "--no-new-privileges", "--icc=false", *gpus)
+    has = [f"--node-generic-resource gpu=GPU-{letter}{i}" for i in (1, 2)]
+    return Daemon(name, "--no-new-privileges", "--icc=false", *has)
 
 
 @pytest_asyncio.fixture(name="machines", scope="module")
@@ -219,15 +222,51 @@ async def test_no_way_to_another(swarm: Swarm) -> None:
     assert written == "done\n"
 
 
+async def agree(swarm: Swarm, service: SessionService) -> list[str]:
+    """The GPUs of all sessions, once leases and containers say the same."""
+    await service.take_stock()
+    await service.reconcile()
+    known = await gpus.list_all()
+    leased = {gpu.id: gpu.session_id for gpu in known if gpu.session_id}
+    given = []
+    for session in await sessions.list_alive():
+        container = await swarm.up(session.id)
+        ids = list(container.gpu_ids or ())
+        assert session.gpu_ids == ids
+        assert (session.host, session.host_port) == (
+            container.host,
+            container.port,
+        )
+        assert [leased.pop(gpu_id) for gpu_id in ids] == [session.id] * len(ids)
+        given += ids
+    assert not leased
+    return sorted(given)
+
+
+@pytest.mark.usefixtures("database")
 async def test_a_lost_node(swarm: Swarm) -> None:
-    """Its session goes on where GPUs are free, and says which it has now."""
-    wanted = [
-        spec(*SERVE, image=PYTHON, gpu_ids=("any",), memory_mb=64)
-        for _ in range(2)
-    ]
+    """Its session goes on where GPUs are free, and its lease follows it."""
+    inventory = SwarmGpus(swarm.manager.host, ())
+    service = SessionService(swarm.engine, inventory)
+    await service.take_stock()
+    wanted = []
+    for _ in range(2):
+        session = await factories.session(factories.actor(), gpus=1)
+        await sessions.change(session, container_started=True)
+        wanted.append(
+            spec(
+                *SERVE,
+                session_id=session.id,
+                image=PYTHON,
+                gpu_ids=tuple(session.gpu_ids),
+            )
+        )
     await asyncio.gather(*map(swarm.engine.ensure, wanted))
     before = [await swarm.up(one.session_id) for one in wanted]
     assert {one.host for one in before} == {"10.99.0.1", "10.99.0.2"}
+    # Muster had leased both on the first machine.
+    given = await agree(swarm, service)
+    assert [gpu[:5] for gpu in given] == ["GPU-a", "GPU-b"]
     lost = next(one for one in before if one.host == "10.99.0.2")
     await swarm.worker.kill()
 
@@ -238,20 +277,16 @@ async def test_a_lost_node(swarm: Swarm) -> None:
 
     container = await soon(moved)
     assert container
-    await soon(lambda: swarm.reaches(container))
-    after = [await swarm.up(one.session_id) for one in wanted]
-    given = sorted(gpu for one in after for gpu in one.gpu_ids or ())
-    assert given == ["GPU-a1", "GPU-a2"]
-    devices = await SwarmGpus(swarm.manager.host, ()).read()
-    assert sorted(one.id for one in devices if one.healthy) == given
+    await soon(partial(swarm.reaches, container))
+    assert await agree(swarm, service) == ["GPU-a1", "GPU-a2"]
+    assert await gpus.count_healthy() == 2
     # Nothing waits for the machine that is gone.
     for one in wanted:
         await swarm.engine.remove(one.session_id)
     await swarm.worker.start()
 
     async def back() -> bool:
-        devices = await SwarmGpus(swarm.manager.host, ()).read()
-        return all(device.healthy for device in devices)
+        return all(device.healthy for device in await inventory.read())
 
     await soon(back)
 
