@@ -3,7 +3,8 @@
 # `tests/engine/with-docker.sh python -m pytest -m engine`. Both live in
 # namespaces of their own: the network is a loopback interface and the engine's
 # bridges, the engine's files are in memory, and all of it ends with the command.
-# With --check it only says, in one line, what is missing for that.
+# With --check it only says, in one line, what is missing for that. Where no
+# engine starts, it ends with 69, as nothing else here does.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 PATH=$PATH:/usr/sbin:/sbin
@@ -79,12 +80,14 @@ start_engine() {
         kill -0 $engine 2>/dev/null || break
         sleep 0.05
     done
-    echo "with-docker: the engine does not start:" >&2
+    echo "with-docker: the engine does not start here:" >&2
     tail -20 $work/log >&2
-    exit 1
+    exit 69
 }
 
 inside() {
+    ready=
+    trap '[ -n "$ready" ] || exit 69' EXIT
     ip link set lo up
     mount_groups
     mount -t tmpfs -o mode=755 run /run
@@ -97,6 +100,7 @@ inside() {
             docker import - muster-test/$image:1 >/dev/null
     done
     export MUSTER_TEST_ENGINE=$DOCKER_HOST
+    ready=yes
     status=0
     "$@" || status=$?
     kill $engine
