@@ -40,5 +40,6 @@ COUNT_AT_DOOR: EndpointDoc = {
 UNDO_CHECK_IN: EndpointDoc = {
     "summary": "Undo a check-in",
     "description": "For the event's creator and admins: the guest is out "
-    "again, and the ticket works once more.",
+    "again, and the ticket works once more. Where sessions are for those who "
+    "came in, theirs is ended.",
 }

@@ -16,7 +16,8 @@ LEAVE_EVENT: EndpointDoc = {
     "summary": "Give the seat back",
     "description": "Leaves the event or its waiting list; the first in line "
     "gets the seat. Asking again changes nothing. A ticket is withdrawn with "
-    "its seat. Who was checked in stays: the seat is in use.",
+    "its seat, and a session that runs on it is ended. Who was checked in "
+    "stays: the seat is in use.",
     "response_description": "Your place: `status` is null.",
 }
 

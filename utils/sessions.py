@@ -1,8 +1,8 @@
 """Sessions: start, extend and end them, as far as the database knows.
 
 Owns: `sessions`. Indexes: see INDEXES. May call: audit, gpus, paging,
-seat_grants, session_limits, session_requests. What the engine does, `session_service` does
-after what is written here.
+seat_grants, session_limits, session_requests. What the engine does,
+`session_service` does after what is written here.
 
 A session is written in one transaction with the lease of its GPUs and with all
 that it is measured by, so that there is never one without the other. Each such
