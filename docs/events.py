@@ -62,8 +62,8 @@ admins' queue. An approved event stays approved when its creator changes it.""",
 CANCEL_EVENT: EndpointDoc = {
     "summary": "Cancel an event",
     "description": "For its creator and admins. Whoever could see it sees "
-    "that it is `cancelled`, and its guests get a mail. Sessions on its seats are "
-    "ended. There is no way back.",
+    "that it is `cancelled`, and its guests get a mail. Sessions on its seats "
+    "are ended. There is no way back.",
 }
 
 DELETE_EVENT: EndpointDoc = {
