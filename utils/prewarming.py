@@ -10,6 +10,7 @@ Here sessions are only written down, with their GPUs; `session_service` brings
 them up like all others.
 """
 
+import asyncio
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
@@ -54,10 +55,11 @@ from utils import (
 AT_ONCE: Final = 4
 
 # A worker that says nothing for so long is taken for dead.
-_CLAIM: Final = timedelta(seconds=30)
-# Longer than an image takes to arrive; whoever is killed meanwhile is waited
-# for.
-_PULL: Final = timedelta(minutes=10)
+CLAIM: Final = timedelta(seconds=30)
+# An engine goes on with a pull that nobody waits for; it is asked again later.
+_PULL_SECONDS: Final = 5.0
+# What nobody ends ends so long after its rehearsal.
+_SPARE: Final = timedelta(minutes=10)
 _LOG: Final = logging.getLogger("muster.sessions")
 
 
@@ -79,12 +81,15 @@ async def _warm(grant: SeatGrant, engine: Engine) -> None:
         grant.prewarm is Prewarm.NONE
         or grant.warmed_at is not None
         or grant.warm_at > utc_now()
-        or not await _claim(grant, _PULL)
+        or not await _claim(grant)
     ):
         return
     template = await session_templates.get_template(grant.template)
     try:
-        await engine.pull(template.image)
+        async with asyncio.timeout(_PULL_SECONDS):
+            await engine.pull(template.image)
+    except TimeoutError:
+        return
     except EngineRefusedError as error:
         _LOG.warning("event %s: %s", grant.id, error.detail)
     wanted: list[WantedSession] = []
@@ -104,7 +109,7 @@ async def _warm(grant: SeatGrant, engine: Engine) -> None:
 
 async def _start_wanted(grant: SeatGrant) -> None:
     """Starts some of the sessions that are to be started on seats."""
-    if not grant.wanted or not await _claim(grant, _CLAIM):
+    if not grant.wanted or not await _claim(grant):
         return
     room = _room(await sessions.list_of_event(grant.id))
     done = {
@@ -159,7 +164,7 @@ async def _rehearse(grant: SeatGrant) -> None:
         return
     if rehearsal.due_at > utc_now():
         return
-    claimed = await _note(grant.id, rehearsal, due_at=utc_now() + _CLAIM)
+    claimed = await _note(grant.id, rehearsal, due_at=utc_now() + CLAIM)
     if not claimed:
         return
     found = await sessions.list_of_event(rehearsal.id)
@@ -200,7 +205,7 @@ async def _start_rehearsed(event_id: str, rehearsal: Rehearsal) -> list[str]:
                 owner_id=rehearsal.owner_id,
                 template=await session_templates.get_template(grant.template),
                 gpus=grant.gpus_per_seat,
-                expires_at=rehearsal.ends_at + _PULL,
+                expires_at=rehearsal.ends_at + _SPARE,
                 event_id=rehearsal.id,
                 places=rehearsal.sessions,
             )
@@ -251,13 +256,13 @@ async def run_in_turn(work: Callable[[], Awaitable[None]]) -> None:
             continue
 
 
-async def _claim(grant: SeatGrant, life: timedelta) -> bool:
+async def _claim(grant: SeatGrant) -> bool:
     """Says that this worker goes on with a grant, if nobody does."""
 
     def claimed(now: SeatGrant) -> SeatGrant | None:
         if now.due_at > utc_now() or now.warmed_at != grant.warmed_at:
             return None
-        return now.model_copy(update={"due_at": utc_now() + life})
+        return now.model_copy(update={"due_at": utc_now() + CLAIM})
 
     return await seat_grants.change(grant.id, changed=claimed) is not None
 

@@ -1,14 +1,19 @@
 """Fixtures: the engine that was started for these tests, as Muster sees it."""
 
+from __future__ import annotations
+
 from collections.abc import AsyncIterator, Iterator
 from ipaddress import IPv4Network
+from typing import TYPE_CHECKING
 
 import pytest
 import pytest_asyncio
 
 from config.docker_engine import DockerEngine
 from tests.engine.engines import docker_host, emptied, place_of_run
-from tests.engine.houses import House, opened_house
+
+if TYPE_CHECKING:
+    from tests.engine.houses import House
 
 
 @pytest_asyncio.fixture(name="engine")
@@ -26,5 +31,9 @@ async def _engine() -> AsyncIterator[DockerEngine]:
 @pytest.fixture(scope="module", name="house")
 def _house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     """A service of two workers that starts containers."""
+    # Late: it reads the settings, which the tests' own conftest makes.
+    # pylint: disable-next=import-outside-toplevel
+    from tests.engine.houses import opened_house
+
     with opened_house(tmp_path_factory.mktemp("house")) as house:
         yield house

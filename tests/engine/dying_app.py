@@ -18,7 +18,7 @@ from app import app
 from config import ports
 from config.engine import Container, ContainerSpec, Engine
 from config.gpus import GpuSource
-from utils import session_service, sessions
+from utils import prewarming, seat_grants, session_service, sessions
 
 _FOLDER = Path(os.environ["DYING_FOLDER"])
 Given = ParamSpec("Given")
@@ -90,6 +90,8 @@ def _patch() -> None:
     patched.CLAIM = timedelta(seconds=3)
     for name in ("create", "end", "change", "finish"):
         setattr(patched, name, _mortal(name, getattr(sessions, name)))
+    setattr(seat_grants, "change", _mortal("note", seat_grants.change))
+    setattr(prewarming, "CLAIM", timedelta(seconds=3))
     setattr(ports, "answers", _mortal("probe", ports.answers))
     setattr(session_service, "_RENEWAL_SECONDS", 1.0)
 

@@ -13,12 +13,14 @@ import pytest_asyncio
 
 from config.docker_engine import DockerEngine
 from config.gpus import GpuDevice
+from models.base import utc_now
+from models.event_compute import RehearsalStart
 from models.sessions import Session, SessionStatus
 from tests import factories
 from tests.engine.engines import PYTHON, docker_host, soon
-from tests.factories import Member
+from tests.factories import HOUR, Member
 from tests.service.running import MARKS, Service
-from utils import gpus, sessions
+from utils import event_compute, gpus, rsvps, seat_grants, sessions
 
 pytestmark = [pytest.mark.engine, *MARKS]
 
@@ -208,3 +210,74 @@ async def test_killed_on_the_way_down(
 
 async def _any(member: Member) -> bool:
     return bool(await sessions.list_of(member.user.id))
+
+
+class TestSeats:
+    """What is started for those who have seats, though workers die."""
+
+    @pytest.mark.parametrize(
+        "step",
+        ["before-create", "after-create", "after-note", "during-ensure-1"],
+    )
+    async def test_each_guest_has_one_session(
+        self, served: Served, engine: DockerEngine, step: str
+    ) -> None:
+        host = await factories.admin()
+        event = await factories.event(
+            host.actor, starts_at=utc_now() + HOUR / 12, capacity=4
+        )
+        guests = [await factories.member() for _ in range(3)]
+        for guest in guests:
+            await rsvps.join(event.id, actor=guest.actor)
+        (served.steps / step).touch()
+        await factories.seat_grant(
+            event, host.actor, prewarm="start", prewarm_minutes=10
+        )
+
+        async def ready() -> bool:
+            grant = await seat_grants.get_grant(event.id)
+            return (
+                grant.warmed_at is not None
+                and not grant.wanted
+                and len(await _running(event.id)) == len(guests)
+            )
+
+        await soon(ready)
+        assert not (served.steps / step).exists()
+        found = await _running(event.id)
+        assert sorted(each.owner_id for each in found) == sorted(
+            guest.user.id for guest in guests
+        )
+        ids = sorted(each.id for each in found)
+        assert await _containers(engine) == ids == await _holders()
+
+    @pytest.mark.parametrize("step", ["after-create", "after-note"])
+    async def test_a_rehearsal_ends_with_nothing_left(
+        self, served: Served, engine: DockerEngine, step: str
+    ) -> None:
+        host = await factories.admin()
+        event = await factories.event(host.actor, capacity=4)
+        await factories.seat_grant(event, host.actor)
+        (served.steps / step).touch()
+        rehearsal = await event_compute.start_rehearsal(
+            event.id, RehearsalStart(sessions=3), actor=host.actor
+        )
+
+        async def done() -> bool:
+            now = await event_compute.get_rehearsal(event.id, actor=host.actor)
+            return now.report is not None and not await _holders()
+
+        await soon(done)
+        report = (await seat_grants.get_grant(event.id)).rehearsal
+        assert report is not None and report.report is not None
+        assert report.report.came_up == 3
+        assert len(await sessions.list_of_event(rehearsal.id)) == 3
+        assert await _containers(engine) == []
+
+
+async def _running(event_id: str) -> list[Session]:
+    return [
+        each
+        for each in await sessions.list_of_event(event_id)
+        if each.status is SessionStatus.RUNNING
+    ]
