@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from ipaddress import IPv4Network
 from typing import TYPE_CHECKING
-from typing import TYPE_CHECKING
 
 import pytest
 import pytest_asyncio
@@ -34,8 +33,6 @@ def _house(tmp_path_factory: pytest.TempPathFactory) -> Iterator["House"]:
     """A service of two workers that starts containers."""
     # Late: it reads the settings, which the tests' own conftest makes.
     # pylint: disable-next=import-outside-toplevel
-    from tests.engine.houses import opened_house
-
     from tests.engine.houses import opened_house
 
     with opened_house(tmp_path_factory.mktemp("house")) as house:
