@@ -70,8 +70,9 @@ async def go_on(engine: Engine) -> None:
             await _warm(grant, engine)
             await _start_wanted(grant)
             await _rehearse(grant)
-        except (EventComputeNotFoundError, EngineAwayError) as error:
-            # It was taken back meanwhile; or it is tried again.
+        except (MusterError, EngineAwayError) as error:
+            # It was taken back meanwhile, or it is tried again; in any case
+            # it holds up no other event.
             _LOG.info("event %s: nothing is made ready: %s", grant.id, error)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
 from ipaddress import IPv4Network
 from typing import TYPE_CHECKING
 
@@ -35,5 +36,6 @@ def _house(tmp_path_factory: pytest.TempPathFactory) -> Iterator["House"]:
     # pylint: disable-next=import-outside-toplevel
     from tests.engine.houses import opened_house
 
-    with opened_house(tmp_path_factory.mktemp("house")) as house:
-        yield house
+    with ExitStack() as stack:
+        folder = tmp_path_factory.mktemp("house")
+        yield stack.enter_context(opened_house(folder))
