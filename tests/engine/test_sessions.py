@@ -532,9 +532,10 @@ class TestAway:
             session = await bench.started(owner, template="deaf")
             await daemon.kill()
 
+            # A worker's chore notices; until then a start would fail halfway.
+            await service.reconcile()
             response = await bench.start(owner, template="deaf")
             assert_problem(response, 503, "engine-unavailable")
-            await service.reconcile()
             await service.look_after()
             found = await bench.stored(session.id)
             assert found.status is SessionStatus.STARTING
