@@ -164,7 +164,8 @@ class TestUpdate:
         assert response.json()["session_quotas"] == {
             "sessions": 3, "gpu_hours_per_week": 2.5
         }  # fmt: skip
-        (last, first) = [e["facts"] for e in await _entries(client, tier.id)][:2]
+        entries = await _entries(client, tier.id)
+        last, first = (entry["facts"] for entry in entries[:2])
         assert first == {"session_quotas.sessions": "default → 3"}
         assert last == {"session_quotas.gpu_hours_per_week": "default → 2.5"}
         usual = session_quotas.quota_of(None)
