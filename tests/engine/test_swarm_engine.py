@@ -181,8 +181,14 @@ async def test_bounds(swarm: Swarm) -> None:
     wanted = script(facts)
     await swarm.engine.ensure(wanted)
     assert (await ended(swarm.engine, wanted.session_id)).exit_code == 0
-    text = await soon(lambda: said(swarm.engine, wanted.session_id))
-    assert text.startswith("65534\n")
+
+    async def all_of_it() -> str:
+        # A manager asks nodes for logs, and gets them piece by piece.
+        text = await said(swarm.engine, wanted.session_id)
+        return text if "/tmp/x" in text else ""
+
+    text = await soon(all_of_it)
+    assert "65534\n" in text
     assert text.count("0" * 16) == 5
     assert "NoNewPrivs:\t1" in text
     assert "Read-only file system" in text
@@ -219,7 +225,8 @@ async def test_no_way_to_another(swarm: Swarm) -> None:
     await swarm.engine.ensure(wanted)
     await ended(swarm.engine, wanted.session_id)
     written = await soon(lambda: said(swarm.engine, wanted.session_id))
-    assert written == "done\n"
+    assert "reached" not in written
+    assert written.endswith("done\n")
 
 
 async def agree(swarm: Swarm, service: SessionService) -> list[str]:
