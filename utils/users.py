@@ -457,13 +457,31 @@ async def _change(
             update={**fields, "updated_at": utc_now(), "revision": new_id()}
         )
         try:
-            result = await db.collection(COLLECTION).replace_one(
-                {"revision": user.revision}, _to_document(new)
-            )
+            if await _replace(user, new):
+                return user, new
         except db.DuplicateKeyError:
             raise EmailTakenError(new.email) from None
-        if result.matched_count == 1:
-            return user, new
+
+
+async def _replace(old: User, new: User) -> bool:
+    """Puts a member in the place of how they were read, if they are still so."""
+    found = {"revision": old.revision}
+    if email_key(old.email) == email_key(new.email):
+        replaced = await db.collection(COLLECTION).replace_one(
+            found, _to_document(new)
+        )
+        return replaced.matched_count == 1
+
+    async def work() -> bool:
+        # Not a replacement: in a unique index, the embedded server would keep
+        # the old e-mail, and nobody could ever register with it.
+        removed = await db.collection(COLLECTION).delete_one(found)
+        if removed.deleted_count == 0:
+            return False
+        await db.collection(COLLECTION).insert_one(_to_document(new))
+        return True
+
+    return await transactions.run(work)
 
 
 def _to_document(user: User) -> db.Document:

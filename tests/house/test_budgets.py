@@ -90,10 +90,10 @@ BUDGETS: dict[Operation, int] = {
     ("GET", "/v1/users"): 2,
     ("GET", "/v1/users/me"): 2,
     # A password is confirmed like a log-in's (7). In a transaction (1), the
-    # image is found and marked (2), the member read and replaced (2), a mail
-    # queued (2), tokens are deleted (1), both changes written down (2). All
-    # other logins are found and ended twice (4).
-    ("PATCH", "/v1/users/me"): 22,
+    # image is found and marked (2), the member read, removed and inserted (3),
+    # a mail queued (2), tokens are deleted (1), both changes written down (2).
+    # All other logins are found and ended twice (4).
+    ("PATCH", "/v1/users/me"): 23,
     # All that is kept is read, one query for each collection; the audit has
     # two ends, and mails are a member's or an e-mail's. That it was asked for
     # is written down.

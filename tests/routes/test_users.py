@@ -132,6 +132,17 @@ class TestOwnAccount:
         login = await client.post("/v1/auth/login", data=form)
         assert login.status_code == 200
 
+    async def test_an_old_email_is_free(self, client: Client) -> None:
+        body = factories.registration()
+        member = await factories.member(email=body["email"])
+        change = {
+            "email": "new@example.org",
+            "current_password": factories.PASSWORD,
+        }
+        await client.patch("/v1/users/me", json=change, auth=member)
+        response = await client.post("/v1/users", json=body)
+        assert response.status_code == 201
+
     async def test_change_email_to_a_taken_one(self, client: Client) -> None:
         member, other = await factories.member(), await factories.member()
         body = {
