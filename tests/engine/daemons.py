@@ -49,6 +49,7 @@ class Daemon:
             f"'hostname {self.name}; exec dockerd --host {self.host}",
             f"--data-root {self._folder}/data --exec-root {self._folder}/exec",
             f"--pidfile {self._folder}/pid --storage-driver overlay2",
+            f"--cgroup-parent /{os.environ['MUSTER_TEST_GROUP']}",
             f"{' '.join(self._flags)}' >>{self._folder}/log 2>&1",
         )
         self._folder.mkdir(exist_ok=True)

@@ -8,6 +8,8 @@ from dataclasses import replace
 from typing import Final, TypedDict, TypeVar, Unpack
 from uuid import uuid4
 
+import httpx
+
 from config.container_configs import Place
 from config.engine import Container, ContainerSpec, Engine
 
@@ -17,7 +19,7 @@ PYTHON: Final = "muster-test/python:1"
 # Answers on its port, whatever is asked.
 SERVE: Final = ("python3", "-m", "http.server", "8000", "--directory", "/tmp")
 
-_PATIENCE_SECONDS: Final = 60
+_PATIENCE_SECONDS: Final = 180
 _Answer = TypeVar("_Answer")
 
 
@@ -82,12 +84,22 @@ async def soon(ask: Callable[[], Awaitable[_Answer]]) -> _Answer:
     """The first answer that is true.
 
     Raises:
-        TimeoutError: there was none for a minute.
+        TimeoutError: there was none for three minutes.
     """
     async with asyncio.timeout(_PATIENCE_SECONDS):
         while not (answer := await ask()):
             await asyncio.sleep(0.05)
         return answer
+
+
+async def answers(host: str | None, port: int | None) -> bool:
+    """Whether a web server answers there."""
+    try:
+        async with httpx.AsyncClient() as client:
+            answer = await client.get(f"http://{host}:{port}/", timeout=5)
+            return answer.status_code == 200
+    except httpx.TransportError:
+        return False
 
 
 async def ended(engine: Engine, session_id: str) -> Container:

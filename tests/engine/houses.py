@@ -73,7 +73,7 @@ class Opened:
     def client(self, **options: Any) -> httpx.AsyncClient:
         """A client of what runs there."""
         return httpx.AsyncClient(
-            base_url=self.url, timeout=30, trust_env=False, **options
+            base_url=self.url, timeout=60, trust_env=False, **options
         )
 
     def socket(self, path: str, **headers: str) -> connect:

@@ -130,8 +130,10 @@ async def standing_before(
         runner = web.AppRunner(app)
         await runner.setup()
         await web.UnixSite(runner, str(folder / "docker.sock")).start()
-        yield f"unix://{folder}/docker.sock"
-        await runner.cleanup()
+        try:
+            yield f"unix://{folder}/docker.sock"
+        finally:
+            await runner.cleanup()
 
 
 def unaltered(_path: str, body: bytes) -> bytes:

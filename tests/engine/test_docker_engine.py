@@ -3,7 +3,6 @@
 import asyncio
 from ipaddress import IPv4Network
 
-import httpx
 import pytest
 
 from config.container_configs import Place
@@ -12,6 +11,7 @@ from config.engine import ContainerSpec, EngineFault, EngineRefusedError
 from tests.engine.engines import (
     PYTHON,
     SERVE,
+    answers,
     docker,
     docker_host,
     emptied,
@@ -23,16 +23,6 @@ from tests.engine.engines import (
 )
 
 pytestmark = pytest.mark.engine
-
-
-async def answers(host: str | None, port: int | None) -> bool:
-    """Whether a web server answers there."""
-    try:
-        async with httpx.AsyncClient() as client:
-            answer = await client.get(f"http://{host}:{port}/", timeout=5)
-            return answer.status_code == 200
-    except httpx.TransportError:
-        return False
 
 
 async def left_of(session_id: str) -> str:

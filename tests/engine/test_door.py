@@ -43,16 +43,16 @@ class TestEcho:
             )
             async with client.stream("GET", "/events") as answer:
                 lines = answer.aiter_lines()
-                assert await asyncio.wait_for(anext(lines), 5) == "data: 0"
+                assert await asyncio.wait_for(anext(lines), 30) == "data: 0"
                 async with session.socket("/socket", **session.token) as socket:
                     for message in ("hello", b"\0\1"):
                         await socket.send(message)
                         assert await socket.recv() == message
                     session.end()
                     with pytest.raises(ConnectionClosed):
-                        await asyncio.wait_for(socket.recv(), 10)
+                        await asyncio.wait_for(socket.recv(), 30)
                 # Of HTTP/1.0, an end is like any other.
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(30):
                     async for _ in lines:
                         pass
             assert (await client.get("/")).status_code == 409

@@ -88,7 +88,7 @@ class Served:
         return httpx.AsyncClient(
             base_url=self.service.url,
             limits=limits,
-            timeout=60,
+            timeout=180,
             trust_env=False,
         )
 

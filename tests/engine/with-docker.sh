@@ -4,7 +4,8 @@
 # namespaces of their own: the network is a loopback interface and the engine's
 # bridges, the engine's files are in memory, and all of it ends with the command.
 # With --check it only says, in one line, what is missing for that. Where no
-# engine starts, it ends with 69, as nothing else here does.
+# engine can be, it ends with 69, as nothing else here does: one that is only
+# slow is a failure.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 PATH=$PATH:/usr/sbin:/sbin
@@ -71,28 +72,35 @@ start_engine() {
         --data-root $work/data --exec-root /run/docker \
         --pidfile /run/docker.pid --host unix:///run/docker.sock \
         --storage-driver overlay2 --userland-proxy=true \
+        --cgroup-parent "/$MUSTER_TEST_GROUP" \
         >$work/log 2>&1 &
     engine=$!
-    for _ in $(seq 300); do
+    began=$SECONDS
+    fault=1
+    for _ in $(seq 1200); do
         if docker version >/dev/null 2>&1; then
             return
         fi
-        kill -0 $engine 2>/dev/null || break
+        if ! kill -0 $engine 2>/dev/null; then
+            # It gives up at once where it can't be, and later for want of time.
+            [ $((SECONDS - began)) -gt 10 ] || fault=69
+            break
+        fi
         sleep 0.05
     done
     echo "with-docker: the engine does not start here:" >&2
     tail -20 $work/log >&2
-    exit 69
+    exit $fault
 }
 
 inside() {
-    ready=
-    trap '[ -n "$ready" ] || exit 69' EXIT
+    trap 'exit 69' EXIT
     ip link set lo up
     mount_groups
     mount -t tmpfs -o mode=755 run /run
     mkdir -p $work
     pretend_gpu_driver
+    trap - EXIT
     export DOCKER_HOST=unix:///run/docker.sock
     start_engine
     for image in busybox python; do
@@ -100,7 +108,6 @@ inside() {
             docker import - muster-test/$image:1 >/dev/null
     done
     export MUSTER_TEST_ENGINE=$DOCKER_HOST
-    ready=yes
     status=0
     "$@" || status=$?
     kill $engine
@@ -108,7 +115,8 @@ inside() {
     exit $status
 }
 
-# Older kernels keep the groups that the engine made until they are removed.
+# Older kernels keep the groups that the engine made until they are removed:
+# those of this one alone, as another may run beside it.
 remove_groups() {
     if unified; then
         echo $$ >"${group%/*}/cgroup.procs"
@@ -116,7 +124,7 @@ remove_groups() {
         return
     fi
     while IFS=: read -r _ name path; do
-        folder=$groups/${name#name=}${path%/}/docker
+        folder=$groups/${name#name=}${path%/}/$MUSTER_TEST_GROUP
         if [ -n "$name" ] && [ -d "$folder" ]; then
             find "$folder" -depth -type d -exec rmdir {} + 2>/dev/null || true
         fi
@@ -133,6 +141,7 @@ if [ -n "$lack" ]; then
     exit 69
 fi
 [ "${1:-}" != --check ] || exit 0
+export MUSTER_TEST_GROUP=muster-$$
 if unified; then own_group; fi
 status=0
 unshare --mount --propagation private --pid --fork --kill-child=KILL \

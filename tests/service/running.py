@@ -214,7 +214,7 @@ class Service:  # pylint: disable=too-many-instance-attributes  # Names.
         """Each request goes over a connection of its own, to any worker."""
         return httpx.Client(
             base_url=self.url,
-            timeout=20,
+            timeout=180,
             limits=httpx.Limits(max_keepalive_connections=0),
             trust_env=False,
         )
