@@ -25,7 +25,7 @@ case " $* " in
     with_engine -m engine tests/engine || engine=$?
     if [ "${engine:-0}" = 69 ] && [ "${MUSTER_ENGINE:-}" != required ]; then
         echo "test.sh: the tests of sessions' engine are left out" >&2
-    elif [ "${engine:-0}" != 0 ]; then
+    elif [ "${engine:-0}" -gt $status ]; then
         status=$engine
     fi
     exit $status
