@@ -33,10 +33,26 @@ _NOT_THEIRS: Final = _HOP_BY_HOP | frozenset(
     b"reporting-endpoints service-worker-allowed strict-transport-security "
     b"x-request-id".split()
 )
+# Orders to a proxy in front of Muster: which of its files to send instead, or
+# where to ask.
+_TO_PROXIES: Final = (
+    b"x-accel-",
+    b"x-lighttpd-",
+    b"x-reproxy-",
+    b"x-sendfile",
+)
+_NAME: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VALUE: Final = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 _MOVED: Final = frozenset((b"location", b"content-location"))
 _HOST: Final = re.compile(
     r"(?:[A-Za-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?"
 )
+# Names that all browsers read as they are written; others they rewrite first.
+_PLAIN_HOST: Final = re.compile(
+    r"([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?"
+)
+# What browsers take for the address of a machine: 127.1, 2130706433, 0x7f.1.
+_MACHINE: Final = re.compile(r"\[.*|(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +150,7 @@ def for_client(
     headers: list[Header] = []
     for name, value in answered:
         name = name.lower()
-        if name in _NOT_THEIRS or name in named:
+        if name in named or not _may_pass(name, value):
             continue
         if name == b"set-cookie":
             value = _confined(value, target, own_names)
@@ -151,6 +167,16 @@ def path_in(asked: Asked, target: Target) -> str:
     if target.keeps_prefix:
         return asked.path
     return asked.path.removeprefix(target.prefix) or "/"
+
+
+def _may_pass(name: bytes, value: bytes) -> bool:
+    """Whether a container may say this to clients, and the server can."""
+    return (
+        name not in _NOT_THEIRS
+        and not name.startswith(_TO_PROXIES)
+        and _NAME.fullmatch(name) is not None
+        and _VALUE.fullmatch(value) is not None
+    )
 
 
 def _guards(
@@ -252,8 +278,12 @@ def _moved(value: bytes, asked: Asked, target: Target) -> bytes:
     except ValueError:
         return target.prefix.encode() + b"/"
     ours = {"", asked.host, f"{target.host}:{target.port}"}
-    if parts.scheme not in ("", "http", "https") or parts.netloc not in ours:
+    if parts.scheme not in ("", "http", "https"):
         return value
+    if parts.netloc not in ours:
+        if _is_elsewhere(parts.netloc, asked):
+            return value
+        return target.prefix.encode() + b"/"
     path = parts.path
     if path.startswith("/"):
         path = _beneath(path.encode("latin-1"), target).decode("latin-1")
@@ -264,6 +294,21 @@ def _moved(value: bytes, asked: Asked, target: Target) -> bytes:
     return urlunsplit(("", "", path, parts.query, parts.fragment)).encode(
         "latin-1"
     )
+
+
+def _is_elsewhere(netloc: str, asked: Asked) -> bool:
+    """Whether a browser surely takes this for another host than ours."""
+    theirs, ours = _host_in(netloc), _host_in(asked.host)
+    if "" in (theirs, ours) or theirs == ours:
+        return False
+    # The address of one machine has many spellings.
+    return not (_MACHINE.fullmatch(theirs) and _MACHINE.fullmatch(ours))
+
+
+def _host_in(netloc: str) -> str:
+    """The host, in one spelling; empty where it is none that is plain."""
+    found = _PLAIN_HOST.fullmatch(netloc)
+    return "" if found is None else found[1].lower().rstrip(".")
 
 
 def _text(value: bytes) -> str:

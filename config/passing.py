@@ -7,9 +7,9 @@ it. Only this module knows the client library.
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import aiohttp
 from aiohttp import ClientSession, ClientWebSocketResponse, WSMsgType
@@ -34,6 +34,9 @@ _PIECE_BYTES: Final = 64 * 1024
 # A container that says nothing to a ping is gone.
 _HEARTBEAT_SECONDS: Final = 30.0
 _CLOSE_SECONDS: Final = 5.0
+# A WebSocket begins with a short answer. One to a request may take as long as
+# the session lives: what it computes is its own affair.
+_HANDSHAKE_SECONDS: Final = 30.0
 # Within this time, a client must take a message once the buffers are full.
 _READER_SECONDS: Final = 30.0
 
@@ -43,7 +46,14 @@ _FAULT: Final = 1011
 # Say that there was no code, and are never sent (RFC 6455, section 7.4.1).
 _UNSENDABLE: Final = {1005: 1000, 1006: _FAULT, 1015: _FAULT}
 _SWITCHING: Final = 101
+# Answers are final from here on, refuse from here on, and mean nothing then.
+_FINAL: Final = 200
+_REFUSED: Final = 400
+_UNKNOWN: Final = 600
+_WITHOUT_BODY: Final = (204, 304)
+_LENGTH: Final = b"content-length"
 _AUTOMATIC: Final = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
+_T = TypeVar("_T")
 _LOG: Final = logging.getLogger("muster.passing")
 
 
@@ -56,10 +66,10 @@ class _Stream:
     """Something that passes at present.
 
     Attributes:
-        cut: ends it.
+        cut: ends it; at first, the wait for an answer.
     """
 
-    cut: Callable[[], None]
+    cut: Callable[[], object]
 
 
 class Passage:
@@ -106,25 +116,31 @@ class Passage:
             UnreachableError: the container does not answer.
         """
         asked = _asked(scope)
-        body = _Body(receive)
-        try:
-            answer = await self._client.request(
+        body = _Body(receive, is_asked=_has_body(scope))
+        asking = asyncio.ensure_future(
+            self._client.request(
                 scope["method"],
                 _url(asked, target, query),
                 headers=self._headers(asked, target),
-                data=body.pieces() if _has_body(scope) else None,
+                data=body.pieces() if body.is_asked else None,
                 allow_redirects=False,
             )
-        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-            if body.is_left:
-                # There is nobody to tell.
-                return
-            raise UnreachableError(str(error)) from error
-        try:
-            with self._passing(target, answer.close):
-                await self._pass_back(answer, asked, target, body, send)
-        finally:
-            answer.close()
+        )
+        with self._passing(target, asking.cancel) as stream:
+            async with body.watched(stream):
+                try:
+                    answer = await _answered(asking)
+                except UnreachableError:
+                    if body.is_left:
+                        # There is nobody to tell.
+                        return
+                    raise
+                stream.cut = answer.close
+                try:
+                    if not body.is_left:
+                        await self._pass_back(answer, asked, target, send)
+                finally:
+                    answer.close()
 
     async def pass_websocket(
         self,
@@ -152,8 +168,8 @@ class Passage:
             UnreachableError: the container does not answer.
         """
         asked = _asked(scope)
-        try:
-            theirs = await self._client.ws_connect(
+        asking = asyncio.ensure_future(
+            self._client.ws_connect(
                 _url(asked, target, query),
                 headers=self._headers(asked, target),
                 protocols=scope["subprotocols"],
@@ -161,26 +177,21 @@ class Passage:
                 max_msg_size=MAX_MESSAGE_BYTES,
                 timeout=aiohttp.ClientWSTimeout(ws_close=_CLOSE_SECONDS),
             )
-        except aiohttp.WSServerHandshakeError as error:
-            if error.status < 400:
-                raise UnreachableError(str(error)) from error
-            return error.status
-        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-            raise UnreachableError(str(error)) from error
-        over = asyncio.Event()
-        try:
-            with self._passing(target, over.set):
-                origin = origin_of_task.get()
-                origin.status, origin.complete = _SWITCHING, True
-                await send(
-                    {
-                        "type": "websocket.accept",
-                        "subprotocol": theirs.protocol,
-                    }
-                )
+        )
+        with self._passing(target, asking.cancel) as stream:
+            try:
+                theirs = await _answered(asking, seconds=_HANDSHAKE_SECONDS)
+            except aiohttp.WSServerHandshakeError as error:
+                if not _REFUSED <= error.status < _UNKNOWN:
+                    raise UnreachableError(str(error)) from error
+                return error.status
+            over = asyncio.Event()
+            stream.cut = over.set
+            try:
+                await _accept(send, theirs.protocol)
                 await _exchange(theirs, receive, send, over)
-        finally:
-            await theirs.close()
+            finally:
+                await theirs.close()
         return _SWITCHING
 
     @property
@@ -209,13 +220,13 @@ class Passage:
 
     @contextmanager
     def _passing(
-        self, target: Target, cut: Callable[[], None]
-    ) -> Iterator[None]:
+        self, target: Target, cut: Callable[[], object]
+    ) -> Iterator[_Stream]:
         stream = _Stream(cut)
         streams = self._streams.setdefault(target.session_id, set())
         streams.add(stream)
         try:
-            yield
+            yield stream
         finally:
             streams.discard(stream)
             if not streams:
@@ -226,12 +237,18 @@ class Passage:
         answer: aiohttp.ClientResponse,
         asked: Asked,
         target: Target,
-        body: "_Body",
         send: Send,
     ) -> None:
+        if not _FINAL <= answer.status < _UNKNOWN:
+            raise UnreachableError(f"it answers with status {answer.status}")
         headers = for_client(
             answer.raw_headers, asked, target, own_names=self._own_names
         )
+        if answer.status in _WITHOUT_BODY or "Transfer-Encoding" in (
+            answer.headers
+        ):
+            # The server would wait for as many bytes, which don't come.
+            headers = [each for each in headers if each[0] != _LENGTH]
         await send(
             {
                 "type": "http.response.start",
@@ -239,8 +256,6 @@ class Passage:
                 "headers": headers,
             }
         )
-        # Nobody else notices that the client of a POST has left.
-        watch = asyncio.create_task(body.end(answer.close))
         try:
             async for piece in answer.content.iter_any():
                 await send(_piece(piece, more=True))
@@ -249,10 +264,6 @@ class Passage:
             # the connection off.
             _LOG.debug("an answer of a session broke off: %s", error)
             return
-        finally:
-            watch.cancel()
-            with suppress(asyncio.CancelledError):
-                await watch
         await send(_piece(b"", more=False))
 
 
@@ -261,17 +272,17 @@ class _Body:
 
     Attributes:
         is_left: whether the client has gone away.
+        is_asked: whether the container gets it.
     """
 
-    def __init__(self, receive: Receive) -> None:
+    def __init__(self, receive: Receive, *, is_asked: bool) -> None:
         self.is_left = False
+        self.is_asked = is_asked
         self._receive = receive
         self._is_read = asyncio.Event()
-        self._is_asked = False
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """The body, as it comes."""
-        self._is_asked = True
         more = True
         try:
             while more:
@@ -285,15 +296,58 @@ class _Body:
         finally:
             self._is_read.set()
 
-    async def end(self, leave: Callable[[], None]) -> None:
-        """Waits until the client leaves, and calls `leave` then."""
-        if self._is_asked:
+    @asynccontextmanager
+    async def watched(self, stream: _Stream) -> AsyncIterator[None]:
+        """Cuts the stream when the client leaves while the block runs.
+
+        Nobody else notices that the client of a POST has left.
+        """
+        watch = asyncio.create_task(self._end(stream))
+        try:
+            yield
+        finally:
+            watch.cancel()
+            with suppress(asyncio.CancelledError):
+                await watch
+
+    async def _end(self, stream: _Stream) -> None:
+        if self.is_asked:
             # Two must not ask the server.
             await self._is_read.wait()
         while not self.is_left:
             message = await self._receive()
             self.is_left = message["type"] == "http.disconnect"
-        leave()
+        stream.cut()
+
+
+async def _answered(
+    asking: asyncio.Future[_T], *, seconds: float | None = None
+) -> _T:
+    """What a container answers, unless the wait for it is cancelled.
+
+    Raises:
+        UnreachableError: it does not answer, or not in time.
+        WSServerHandshakeError: it refuses a WebSocket.
+    """
+    try:
+        await asyncio.wait((asking,), timeout=seconds)
+    finally:
+        # It may be the server that ends us.
+        asking.cancel()
+    if not asking.done() or asking.cancelled():
+        raise UnreachableError("it was waited for in vain")
+    try:
+        return asking.result()
+    except aiohttp.WSServerHandshakeError:
+        raise
+    except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+        raise UnreachableError(str(error)) from error
+
+
+async def _accept(send: Send, subprotocol: str | None) -> None:
+    origin = origin_of_task.get()
+    origin.status, origin.complete = _SWITCHING, True
+    await send({"type": "websocket.accept", "subprotocol": subprotocol})
 
 
 async def _exchange(
@@ -369,9 +423,10 @@ async def _hand_over(send: Send, **data: Any) -> None:
 async def _close(send: Send, code: int, reason: str = "") -> None:
     # The client may have closed it at the same moment.
     with suppress(OSError, RuntimeError):
-        await send(
-            {"type": "websocket.close", "code": code, "reason": reason}
-        )
+        async with asyncio.timeout(_CLOSE_SECONDS):
+            await send(
+                {"type": "websocket.close", "code": code, "reason": reason}
+            )
 
 
 def _asked(scope: Scope) -> Asked:

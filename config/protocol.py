@@ -28,6 +28,9 @@ from config.middleware.security_headers import ALWAYS, UNLESS_OWN
 MAX_HEAD_BYTES: Final = 64 * 1024
 MAX_HEADERS: Final = 100
 MAX_TARGET_BYTES: Final = 16 * 1024
+# The library of WebSockets reads no longer line, and says so to nobody.
+_MAX_HANDSHAKE_LINE_BYTES: Final = 8000
+_WITH_BODY: Final = (b"content-length", b"transfer-encoding")
 
 # What a connection waits for: its next request, the rest of a request's head,
 # or the rest of its body.
@@ -214,6 +217,15 @@ class MusterProtocol(HttpToolsProtocol):
             find_session_id(self.url) is not None
             and self._is_idle()
             and super()._should_upgrade()
+            and self._is_plain_handshake()
+        )
+
+    def _is_plain_handshake(self) -> bool:
+        """Whether the other library reads it; else it is a plain request."""
+        return len(self.url) <= _MAX_HANDSHAKE_LINE_BYTES and all(
+            name not in _WITH_BODY
+            and len(name) + len(value) <= _MAX_HANDSHAKE_LINE_BYTES
+            for name, value in self.headers
         )
 
     def _should_upgrade(self) -> bool:
@@ -349,12 +361,39 @@ class MusterWebSocket(WebSocketsSansIOProtocol):
 
     uvicorn takes a refusal for a fault, and writes a line with the whole
     address, in which there may be a token, beside the one that Muster writes.
+
+    Attributes:
+        linger_seconds: so long a client may take to read what is left for it
+            once all is over; a connection that closes waits for that.
     """
+
+    linger_seconds = 15.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Takes a connection over."""
         self.logger = _SOCKET_LOG
         super().connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Reads a piece of what the client sends; the handshake comes whole."""
+        super().data_received(data)
+        if not self.handshake_initiated:
+            # Nobody else looks at the connection: it would stay for ever.
+            self.transport.abort()
+
+    async def run_asgi(self) -> None:
+        """Serves the client, and waits for its farewell no longer than due."""
+        await super().run_asgi()
+        self._abort_soon()
+
+    def keepalive_timeout(self) -> None:
+        """Gives up a client that is silent; it may not read either."""
+        super().keepalive_timeout()
+        self._abort_soon()
+
+    def _abort_soon(self) -> None:
+        if not self.disconnected:
+            self.loop.call_later(self.linger_seconds, self.transport.abort)
 
     async def send(self, message: Any) -> None:
         """Sends a message, or a part of a refusal."""

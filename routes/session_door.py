@@ -149,9 +149,14 @@ class SessionDoor:
     ) -> tuple[object, session_door.Shown]:
         caller = visit.scope["state"]["caller"]
         actor = caller if isinstance(caller, Actor) else None
-        lacks = None if actor is None else _lacking_scope(actor, visit)
-        if lacks is not None:
-            actor, caller = None, lacks
+        if actor is not None:
+            # As themselves, or not at all. Else whoever has a browser that
+            # shows a key by itself could be led into a stranger's session by
+            # a link with its token, and its scripts would act with that key.
+            lacks = _lacking_scope(actor, visit)
+            if lacks is not None:
+                actor, caller = None, lacks
+            return caller, session_door.Shown(actor, (), None)
         scheme, _, text = (
             visit.headers.get(b"authorization", b"")
             .decode("latin-1")
@@ -160,10 +165,7 @@ class SessionDoor:
         texts = list(_tokens_in(visit.query))
         if scheme.lower() in ("token", "bearer") and text:
             texts.append(text.strip())
-        if lacks is None and actor is not None:
-            texts = []
-        shown = session_door.Shown(actor, texts, _door_pass(visit))
-        return caller, shown
+        return caller, session_door.Shown(None, texts, _door_pass(visit))
 
     def _require_own_page(self, visit: _Visit) -> None:
         """Refuses what another site's page sends with this one's cookies.

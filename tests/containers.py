@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 from aiohttp import WSMsgType, web
@@ -29,6 +29,30 @@ async def container() -> AsyncIterator[int]:
         await server.close()
 
 
+@asynccontextmanager
+async def silent(answer: bytes = b"") -> AsyncIterator[int]:
+    """Takes connections, and says `answer` alone; gives the port.
+
+    Whoever goes away is noted in `LEFT`.
+    """
+
+    async def serve(
+        reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        writer.write(answer)
+        with suppress(OSError):
+            while await reader.read(1024):
+                pass
+        LEFT.append("silent")
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+
+
 async def _answer(request: web.Request) -> web.StreamResponse:
     name = request.path.rpartition("/")[2]
     return await _PAGES.get(name, _say_what_came)(request)
@@ -49,6 +73,8 @@ async def _say_what_came(request: web.Request) -> web.StreamResponse:
             ("Clear-Site-Data", '"*"'),
             ("Service-Worker-Allowed", "/"),
             ("Strict-Transport-Security", "max-age=1"),
+            ("X-Accel-Redirect", "/etc"),
+            ("X-Sendfile", "/etc/passwd"),
             ("X-Theirs", "yes"),
             ("X-Hop", "for Muster only"),
             ("Connection", "X-Hop"),

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
@@ -16,6 +16,7 @@ from config.protocol import (
     MAX_HEADERS,
     MAX_TARGET_BYTES,
     MusterProtocol,
+    MusterWebSocket,
 )
 
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -73,10 +74,12 @@ async def _echo(scope: Scope, receive: Receive, send: Send) -> None:
 
 @asynccontextmanager
 async def _served(
-    app: App, protocol: type[MusterProtocol] = _Hasty
+    app: App,
+    protocol: type[MusterProtocol] = _Hasty,
+    ws: Any = "none",
 ) -> AsyncIterator[Callable[[], Awaitable[Streams]]]:
     """Serves `app`; what it yields opens a connection."""
-    config = Config(app=app, log_config=None, ws="none", access_log=False)
+    config = Config(app=app, log_config=None, ws=ws, access_log=False)
     state = ServerState()
     loop = asyncio.get_running_loop()
     server = await loop.create_server(
@@ -491,3 +494,87 @@ class TestAnswersDoNotMix:
         answer = await _ask(_post(_CHUNKED, b"5\r\n12345\r\nzz\r\n"), listening)
         _problem(answer, 400, "malformed-request")
         assert seen[-1] == "http.disconnect"
+
+
+class _HastySocket(MusterWebSocket):
+    linger_seconds = 0.1
+
+
+def _handshake(more: bytes = b"", query: bytes = b"") -> bytes:
+    return (
+        b"GET /v1/sessions/%s/proxy/%s HTTP/1.1\r\nHost: muster.test\r\n"
+        b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
+        b"Sec-WebSocket-Version: 13\r\n"
+        b"Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n%s\r\n"
+    ) % (b"0" * 36, query, more)
+
+
+async def _greet(scope: Scope, receive: Receive, send: Send) -> None:
+    """Says much to each WebSocket, and answers requests."""
+    if scope["type"] == "http":
+        await _echo(scope, receive, send)
+        return
+    await receive()
+    await send({"type": "websocket.accept"})
+    await send({"type": "websocket.send", "bytes": bytes(2**24)})
+
+
+class TestWebSockets:
+    async def test_is_accepted(self) -> None:
+        async with _served(_greet, ws=_HastySocket) as connect:
+            reader, writer = await connect()
+            writer.write(_handshake())
+            assert b" 101 " in await reader.readline()
+
+    @pytest.mark.parametrize(
+        "request_bytes",
+        [
+            _handshake(b"Content-Length: 2\r\n") + b"{}",
+            _handshake(b"Transfer-Encoding: chunked\r\n") + _END,
+            _handshake(b"Cookie: %s\r\n" % (b"x" * 9000)),
+            _handshake(query=b"?" + b"x" * 9000),
+        ],
+    )
+    async def test_what_the_library_does_not_read(
+        self, request_bytes: bytes
+    ) -> None:
+        """It is a request like others, and its client has an answer."""
+        async with _served(_greet, ws=_HastySocket) as connect:
+            reader, writer = await connect()
+            writer.write(request_bytes)
+            assert (await _answer(reader))[0].startswith("/v1/sessions/")
+            assert await _rest(reader) == b""
+
+    async def test_half_a_handshake(self) -> None:
+        """Nobody waits for the rest of it: it came whole, or never will."""
+        config = Config(app=_greet, log_config=None, ws=_HastySocket)
+        config.load()
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(
+            lambda: _HastySocket(config, ServerState(), {}), "127.0.0.1", 0
+        )
+        reader, writer = await asyncio.open_connection(
+            *server.sockets[0].getsockname()
+        )
+        writer.write(_handshake()[:-2])
+        with suppress(ConnectionResetError):
+            assert await _rest(reader) == b""
+        writer.close()
+        server.close()
+
+    async def test_whoever_does_not_read_is_let_go(self) -> None:
+        lost = asyncio.Event()
+
+        class Socket(_HastySocket):
+            """Tells of its end."""
+
+            def connection_lost(self, exc: Exception | None) -> None:
+                super().connection_lost(exc)
+                lost.set()
+
+        async with _served(_greet, ws=Socket) as connect:
+            _, writer = await connect()
+            writer.transport.pause_reading()  # type: ignore[attr-defined]
+            writer.write(_handshake())
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                await lost.wait()

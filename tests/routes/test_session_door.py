@@ -1,5 +1,6 @@
 """The door of sessions over HTTP: who passes, and what becomes of headers."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest_asyncio
 from app import app
 from config import db
 from config.http_events import recent
+from config.passing import Passage
 from models.scopes import Scope
 from models.sessions import Session, SessionStatus
 from tests import containers, factories
@@ -160,7 +162,14 @@ class TestWhoPasses:
     ) -> None:
         other = await factories.running_session(owner.actor, port=1)
         cookie = {"Cookie": f"muster-door={session_door.pass_of(other)}"}
-        for wrong in (_token(other), cookie, {"Cookie": "muster-door=x"}):
+        odd = httpx.Headers({b"Cookie": b"muster-door=\xff"})
+        for wrong in (
+            _token(other),
+            cookie,
+            {"Cookie": "muster-door=x"},
+            # Python compares no such text as it came.
+            odd,
+        ):
             answer = await client.get(_at(session), headers=wrong)
             assert_problem(answer, 404, "session-not-found")
         answer = await client.get(_at(session, f"?token={other.token}"))
@@ -262,6 +271,126 @@ class TestWhoPasses:
         answer = await client.get(_at(session), headers={"Cookie": cookie})
         assert _named(answer)["cookie"] == "a=1; b=2"
 
+    @pytest.mark.parametrize(
+        ("scope", "status", "slug"),
+        [
+            (Scope.COMPUTE_READ, 404, "session-not-found"),
+            (Scope.EVENTS_WRITE, 403, "insufficient-scope"),
+        ],
+    )
+    # pylint: disable-next=too-many-positional-arguments  # All are fixtures.
+    async def test_a_key_is_led_nowhere_else(
+        self,
+        client: httpx.AsyncClient,
+        session: Session,
+        scope: Scope,
+        status: int,
+        slug: str,
+    ) -> None:
+        """A stranger's page would act with the key of who looks at it."""
+        made = await client.post(
+            "/v1/api-keys",
+            json={"name": "x", "scopes": [scope]},
+            auth=await factories.member(),
+        )
+        key = f"X-API-Key={made.json()['key']}"
+        link = _at(session, f"?token={session.token}")
+        answer = await client.get(link, headers={**_HTML, "Cookie": key})
+        assert_problem(answer, status, slug)
+        both = f"{key}; muster-door={session_door.pass_of(session)}"
+        answer = await client.get(_at(session), headers={"Cookie": both})
+        assert_problem(answer, status, slug)
+
+
+class TestOddContainers:
+    """What answers is a member's own program, and may say anything."""
+
+    @pytest.mark.parametrize("status", [101, 199, 600, 999])
+    async def test_no_status_of_an_answer(
+        self, client: httpx.AsyncClient, owner: factories.Member, status: int
+    ) -> None:
+        said = f"HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n".encode()
+        async with containers.silent(said) as port:
+            session = await factories.running_session(owner.actor, port=port)
+            answering = asyncio.create_task(
+                client.get(_at(session), auth=owner)
+            )
+            if status == 199:
+                # Not the last word: it is waited for, while the session lives.
+                await _until_passing(session)
+                _passage().cut(session.id)
+            answer = await answering
+        assert_problem(answer, 502, "session-unreachable")
+
+    @pytest.mark.parametrize("status", [204, 304])
+    async def test_a_length_of_nothing(
+        self, client: httpx.AsyncClient, owner: factories.Member, status: int
+    ) -> None:
+        said = f"HTTP/1.1 {status} X\r\nContent-Length: 5\r\n\r\n".encode()
+        async with containers.silent(said) as port:
+            session = await factories.running_session(owner.actor, port=port)
+            answer = await client.get(_at(session), auth=owner)
+        assert answer.status_code == status
+        assert "content-length" not in answer.headers
+
+    async def test_control_bytes(
+        self, client: httpx.AsyncClient, owner: factories.Member
+    ) -> None:
+        said = (
+            b"HTTP/1.1 200 OK\r\nX-Odd: a\x01b\r\nX-Even: a\tb\r\n"
+            b"Content-Length: 0\r\n\r\n"
+        )
+        async with containers.silent(said) as port:
+            session = await factories.running_session(owner.actor, port=port)
+            answer = await client.get(_at(session), auth=owner)
+        assert "x-odd" not in answer.headers
+        assert answer.headers["x-even"] == "a\tb"
+
+    @pytest.mark.parametrize("method", ["GET", "POST"])
+    async def test_silence_ends_with_the_session(
+        self, client: httpx.AsyncClient, owner: factories.Member, method: str
+    ) -> None:
+        async with containers.silent() as port:
+            session = await factories.running_session(owner.actor, port=port)
+            answering = asyncio.create_task(
+                client.request(
+                    method, _at(session), content=b"x", auth=owner
+                )
+            )
+            await _until_passing(session)
+            _passage().cut(session.id)
+            assert_problem(await answering, 502, "session-unreachable")
+        assert session.id not in _passage().session_ids
+
+
+def _passage() -> Passage:
+    passage: Passage = app.state.passage
+    return passage
+
+
+async def _until_passing(session: Session) -> None:
+    async with asyncio.timeout(10):
+        while session.id not in _passage().session_ids:
+            await asyncio.sleep(0.01)
+
+
+async def _location(
+    client: httpx.AsyncClient,
+    owner: factories.Member,
+    session: Session,
+    *,
+    asked: str,
+    to: str,
+) -> str:
+    """Where a container's redirect leads, for a client that asked a host."""
+    answer = await client.get(
+        _at(session, "moved"),
+        params={"to": to},
+        headers={"Host": asked},
+        auth=owner,
+    )
+    return str(answer.headers["location"])
+
 
 class TestHeaders:
     async def test_what_the_container_gets(
@@ -310,7 +439,13 @@ class TestHeaders:
             f"_xsrf=1; Path={home}; HttpOnly",
             f"plain=2; Path={home}",
         ]
-        for gone in ("clear-site-data", "service-worker-allowed", "x-hop"):
+        for gone in (
+            "clear-site-data",
+            "service-worker-allowed",
+            "x-accel-redirect",
+            "x-hop",
+            "x-sendfile",
+        ):
             assert gone not in answer.headers
         policy = answer.headers["content-security-policy"]
         assert f"connect-src http://muster.test{home} ws:" in policy
@@ -355,17 +490,59 @@ class TestHeaders:
         assert answer.status_code == 302
         assert answer.headers["location"] == _at(session, leads_to)
 
+    @pytest.mark.parametrize(
+        ("asked", "to"),
+        [
+            ("muster.test", "example.org"),
+            ("muster.test", "EXAMPLE.org:8443"),
+            ("muster.test", "[2001:db8::1]"),
+            ("muster.test", "127.0.0.1"),
+            ("127.0.0.1", "muster.test"),
+        ],
+    )
+    # pylint: disable-next=too-many-positional-arguments  # All are fixtures.
     async def test_moved_elsewhere(
         self,
         client: httpx.AsyncClient,
         owner: factories.Member,
         session: Session,
+        asked: str,
+        to: str,
     ) -> None:
-        to = "https://example.org/v1/users/me"
-        answer = await client.get(
-            _at(session, "moved"), params={"to": to}, auth=owner
-        )
-        assert answer.headers["location"] == to
+        to = f"https://{to}/v1/users/me"
+        moved = await _location(client, owner, session, asked=asked, to=to)
+        assert moved == to
+
+    @pytest.mark.parametrize(
+        ("asked", "to"),
+        [
+            ("muster.test", "MUSTER.test"),
+            ("muster.test", "muster.test:443"),
+            ("muster.test", "muster.test."),
+            ("muster.test", "a@muster.test"),
+            ("muster.test", "a:b@muster.test:80"),
+            ("muster.test", "m%75ster.test"),
+            ("muster.test", "mus\u00adter.test"),
+            ("muster.test:80", "muster.test"),
+            ("127.0.0.1", "127.1"),
+            ("127.0.0.1", "2130706433"),
+            ("127.0.0.1:80", "0x7F.0.0.1"),
+            ("127.0.0.1", "[::1]"),
+        ],
+    )
+    # pylint: disable-next=too-many-positional-arguments  # All are fixtures.
+    async def test_our_own_host_by_another_spelling(
+        self,
+        client: httpx.AsyncClient,
+        owner: factories.Member,
+        session: Session,
+        asked: str,
+        to: str,
+    ) -> None:
+        """A page's fetch would follow it to all of Muster."""
+        to = f"https://{to}/v1/users/me"
+        moved = await _location(client, owner, session, asked=asked, to=to)
+        assert moved == _at(session)
 
     async def test_base_path(
         self, client: httpx.AsyncClient, owner: factories.Member, port: int
