@@ -30,6 +30,7 @@ class AuditAction(StrEnum):
     EVENT_APPROVED = "event.approved"
     EVENT_CANCELLED = "event.cancelled"
     EVENT_CHANGED = "event.changed"
+    EVENT_COMPUTE_REHEARSED = "event.compute-rehearsed"
     EVENT_COMPUTE_SET = "event.compute-set"
     EVENT_COMPUTE_UNSET = "event.compute-unset"
     EVENT_DELETED = "event.deleted"

@@ -95,10 +95,12 @@ class WantedSession(BaseModel):
     Attributes:
         user_id: whose seat it is.
         until: later, nobody tries any more.
+        instead_of: the session whose end it waits for; None for no one's.
     """
 
     user_id: str
     until: UtcTime
+    instead_of: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +165,14 @@ class SeatGrant(ExtendedBaseModel):
     def gpus(self) -> int:
         """GPUs of all its seats."""
         return self.seats * self.gpus_per_seat
+
+    def covers(self, gpus: int, now: datetime) -> bool:
+        """Whether so many GPUs of a seat are among those that it wants now.
+
+        What began on a seat is not any more when the event moves to another
+        day, or when its seats grant less: then it counts by itself.
+        """
+        return self.wanted_at <= now and gpus <= self.gpus_per_seat
 
     def wanting(self, more: Sequence[WantedSession]) -> Self:
         """The grant with more sessions that are to be started, each once."""

@@ -410,9 +410,12 @@ class EventClosedError(ConflictError):
     slug = "event-closed"
     hint = "This event is cancelled or past, and can't be changed any more."
 
-    def __init__(self, event_id: str, event_status: str) -> None:
+    def __init__(
+        self, event_id: str, event_status: str, detail: str = ""
+    ) -> None:
         super().__init__(
-            f"This event is {event_status}, and can't be changed any more.",
+            detail
+            or f"This event is {event_status}, and can't be changed any more.",
             {"event_id": event_id, "event_status": event_status},
         )
 

@@ -170,5 +170,5 @@ async def deny_event(
     body: Annotated[EventDenial, Body(default_factory=EventDenial)],
 ) -> EventRead:
     return EventRead.of(
-        await events.deny(event_id, reason=body.reason, actor=actor)
+        await organising.deny_event(event_id, reason=body.reason, actor=actor)
     )

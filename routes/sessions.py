@@ -10,7 +10,6 @@ from models.base import ObjectId, Page
 from models.exceptions import EventNotFoundError, ForbiddenError
 from models.session_errors import (
     EngineUnavailableError,
-    EventComputeNotFoundError,
     NoGpuFreeError,
     NotEntitledError,
     SessionNotFoundError,
@@ -57,7 +56,6 @@ Service = Annotated[SessionService, Depends(_service)]
         NotEntitledError,
         TemplateNotFoundError,
         EventNotFoundError,
-        EventComputeNotFoundError,
         NoGpuFreeError,
         SessionRefusedError,
         SessionStateError,

@@ -5,7 +5,7 @@ seat_grants, sessions, users.
 """
 
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -94,9 +94,10 @@ async def extend(
     more = timedelta(hours=wish.hours)
 
     async def do(session: Session) -> datetime:
-        until = session.expires_at + more
-        await sessions.extend_seat(session.id, until=until, actor=actor)
-        return until
+        extended = await sessions.extend_seat(
+            session.id, more=more, actor=actor
+        )
+        return extended.expires_at
 
     return await _for_each(event_id, wish, do)
 
@@ -143,7 +144,7 @@ async def restart(
         seated = set(await rsvps.guest_ids(event_id, waiting=False))
     wanted = [user_id for user_id in chosen if user_id in seated]
     if wanted:
-        await _want(event_id, wanted)
+        await _want(event_id, wanted, alive)
     outcomes: list[BoardOutcome] = []
     for user_id in chosen:
         if user_id not in seated:
@@ -231,13 +232,24 @@ async def _alive_at(event_id: str) -> dict[str, Session]:
     }
 
 
-async def _want(event_id: str, user_ids: Sequence[str]) -> None:
+async def _want(
+    event_id: str, user_ids: Sequence[str], alive: Mapping[str, Session]
+) -> None:
     until = utc_now() + _RESTARTED_WITHIN
+    wanted = []
+    for user_id in user_ids:
+        old = alive.get(user_id)
+        wanted.append(
+            WantedSession(
+                user_id=user_id,
+                until=until,
+                # It runs on for a moment: that is not the new one.
+                instead_of=None if old is None else old.id,
+            )
+        )
 
     def changed(grant: SeatGrant) -> SeatGrant:
-        return grant.wanting(
-            [WantedSession(user_id=each, until=until) for each in user_ids]
-        )
+        return grant.wanting(wanted)
 
     if await seat_grants.change(event_id, changed=changed) is None:
         raise EventComputeNotFoundError(event_id)

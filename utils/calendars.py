@@ -181,21 +181,56 @@ async def _reimport(
     Those whose seats grant sessions are taken one by one: where there are not
     GPUs enough at the new time, the event stays as it is, and the others don't.
     """
-    granted = await seat_grants.find_granted(
-        [known[str(new.import_key)] for new in changed]
-    )
-    alone = [new for new in changed if known[str(new.import_key)] in granted]
-    others = [new for new in changed if new not in alone]
+    ids = {str(new.import_key): known[str(new.import_key)] for new in changed}
+    granted = await seat_grants.find_granted(list(ids.values()))
+    others = [n for n in changed if ids[str(n.import_key)] not in granted]
     faults: dict[str, str] = {}
+    for new in changed:
+        key = str(new.import_key)
+        if ids[key] in granted:
+            faults |= await _reimport_granted(
+                new, ids[key], cancelled=cancelled, actor=actor
+            )
     if others:
         faults |= await events.reimport(
             others, cancelled=cancelled, actor=actor
         )
-    for new in alone:
-        key = str(new.import_key)
-        faults |= await _reimport_granted(
-            new, known[key], cancelled=cancelled, actor=actor
+        mine = {ids[str(new.import_key)] for new in others}
+        faults |= await _follow_late(
+            {key: each for key, each in ids.items() if each in mine}
         )
+    return faults
+
+
+async def _follow_late(ids: Mapping[str, str]) -> dict[str, str]:
+    """Has what seats were granted meanwhile follow; why not, by the keys.
+
+    An event has its new time by then. Where there are not GPUs enough, nothing
+    is granted: what was promised a moment ago was for another time.
+    """
+    faults: dict[str, str] = {}
+    late = await seat_grants.find_granted(list(ids.values()))
+    for key, event_id in ids.items():
+        if event_id not in late:
+            continue
+
+        async def follow(which: str = event_id) -> None:
+            event = await events.load_event(which)
+            if event.cancelled_at is None:
+                await event_compute.follow(event)
+            else:
+                await event_compute.revoke(
+                    which, reason=EndReason.EVENT_CANCELLED
+                )
+
+        async def revoke(which: str = event_id) -> None:
+            await event_compute.revoke(which, reason=EndReason.ORGANISER)
+
+        try:
+            await transactions.run(follow, turn=event_id)
+        except NotEnoughGpusError as fault:
+            await transactions.run(revoke, turn=event_id)
+            faults[key] = fault.detail
     return faults
 
 

@@ -26,7 +26,7 @@ from models.event_compute import (
     RehearsalStart,
     SeatGrant,
 )
-from models.events import Event, Status
+from models.events import Approval, Event, Status
 from models.exceptions import (
     EventClosedError,
     EventNotFoundError,
@@ -84,7 +84,7 @@ async def set_compute(
     Raises:
         EventNotFoundError, ForbiddenError: see
             `rsvps.access_event_as_organiser`.
-        EventClosedError: it is cancelled or past.
+        EventClosedError: it is cancelled, past or denied.
         InvalidRequestError: there is no such template, or its sessions can't
             have so many GPUs.
         NotEnoughGpusError: the GPUs do not suffice for all seats.
@@ -170,11 +170,7 @@ async def follow(event: Event) -> None:
     if new.opens_at != grant.opens_at:
         # What is ready now may not be any more by then.
         new.warmed_at = None
-    if not _is_within(new, grant):
-        await _require_room(new)
-        new.feasible_seats = None
-    await seat_grants.put(new)
-    await _cut(grant, new)
+    await _replace(grant, new)
 
 
 async def entitle(event_id: str, *, actor: Actor) -> Entitlement:
@@ -187,13 +183,18 @@ async def entitle(event_id: str, *, actor: Actor) -> Entitlement:
 
     Raises:
         EventNotFoundError: there is none, or it is not open to the caller.
-        EventComputeNotFoundError: its seats grant nothing.
-        NotEntitledError: they have no seat, or it grants nothing now.
+        NotEntitledError: they have no seat, or it grants nothing, or nothing
+            now.
     """
     event = await rsvps.get_event(event_id, actor=actor)
     if event.cancelled_at is not None:
         raise NotEntitledError("This event is cancelled.")
-    grant = await seat_grants.get_grant(event_id)
+    grant = await seat_grants.find_grant(event_id)
+    if grant is None:
+        raise NotEntitledError(
+            "The seats of this event grant no sessions: start one of your own "
+            "quota, without an event_id."
+        )
     found = await rsvps.find_rsvp(event_id, user_id=actor.user_id)
     rsvp = _require_seat(found, grant)
     _require_window(grant, utc_now())
@@ -227,12 +228,10 @@ async def start_rehearsal(
     Raises:
         EventNotFoundError, ForbiddenError: see
             `rsvps.access_event_as_organiser`.
-        EventClosedError: it is cancelled or past.
+        EventClosedError: it is cancelled, past or denied.
         EventComputeNotFoundError: the event's seats grant nothing.
         RehearsalRunsError: another one is not over.
     """
-    event = await rsvps.access_event_as_organiser(event_id, actor=actor)
-    _require_open(event)
     rehearsal = Rehearsal(
         owner_id=actor.user_id,
         sessions=wish.sessions,
@@ -244,8 +243,19 @@ async def start_rehearsal(
             raise RehearsalRunsError(event_id)
         return grant.model_copy(update={"rehearsal": rehearsal})
 
-    if await seat_grants.change(event_id, changed=begun) is None:
-        raise EventComputeNotFoundError(event_id)
+    async def work() -> None:
+        event = await rsvps.access_event_as_organiser(event_id, actor=actor)
+        _require_open(event)
+        if await seat_grants.change(event_id, changed=begun) is None:
+            raise EventComputeNotFoundError(event_id)
+        await _record_if_strange(
+            AuditAction.EVENT_COMPUTE_REHEARSED,
+            event,
+            actor,
+            sessions=str(wish.sessions),
+        )
+
+    await transactions.run(work, turn=event_id)
     wanted.set()
     return rehearsal
 
@@ -315,40 +325,54 @@ def shortages(
 async def _promise(grant: SeatGrant, event_id: str) -> SeatGrant:
     """Writes a promise that can be kept, in the place of an earlier one."""
     before = await seat_grants.find_grant(event_id)
-    if before is not None:
-        grant = grant.model_copy(
-            update={
-                "created_at": before.created_at,
-                "rehearsal": before.rehearsal,
-                "wanted": before.wanted,
-            }
+    if before is None:
+        await _require_room(grant)
+        return await seat_grants.put(grant)
+    kept: dict[str, object] = {
+        "created_at": before.created_at,
+        "feasible_seats": before.feasible_seats,
+        "rehearsal": before.rehearsal,
+        "wanted": before.wanted,
+    }
+    if _is_ready_alike(grant, before):
+        # Else all who were made ready for would be once more.
+        kept["warmed_at"] = before.warmed_at
+    return await _replace(before, grant.model_copy(update=kept))
+
+
+async def _replace(before: SeatGrant, after: SeatGrant) -> SeatGrant:
+    """Writes a promise; what asks for more is proven, and stands behind others.
+
+    Sessions that live follow the end of the window.
+    """
+    if not _is_within(after, before):
+        await _require_room(after)
+        after = after.model_copy(
+            update={"feasible_seats": None, "created_at": utc_now()}
         )
-    await _require_room(grant)
-    grant = await seat_grants.put(grant)
-    if before is not None:
-        await _cut(before, grant)
-    return grant
-
-
-async def _cut(before: SeatGrant, after: SeatGrant) -> None:
+    after = await seat_grants.put(after)
     if after.closes_at < before.closes_at:
         # As in `revoke`.
         await seat_grants.take_turn()
         await sessions.cut(after.id, until=after.closes_at)
+    elif after.closes_at > before.closes_at:
+        await sessions.stretch(before, after)
+    return after
 
 
 async def _require_room(grant: SeatGrant) -> None:
     """Proves that there are GPUs for all seats; part of a transaction."""
     await seat_grants.take_turn()
-    starts = max(grant.wanted_at, utc_now())
+    now = utc_now()
+    starts = max(grant.wanted_at, now)
     others = await seat_grants.list_grants(starts)
     demands = [
         seat_grants.demand_of(other) for other in others if other.id != grant.id
     ]
-    windows = {each.id: each.closes_at for each in (*others, grant)}
+    granted = {each.id: each for each in (*others, grant)}
     # What runs on no seat, or outlasts its window, does not end at once.
     demands += [
-        sessions.demand_of(session, windows)
+        sessions.demand_of(session, granted, now)
         for session in await sessions.list_alive()
     ]
     taken = seat_grants.peak(demands, starts=starts, ends=grant.closes_at)
@@ -404,6 +428,15 @@ def _is_within(new: SeatGrant, old: SeatGrant) -> bool:
     )
 
 
+def _is_ready_alike(new: SeatGrant, old: SeatGrant) -> bool:
+    """Whether the same is to be ready at the same time."""
+    return (
+        new.template == old.template
+        and new.prewarm is old.prewarm
+        and new.opens_at == old.opens_at
+    )
+
+
 def _patience(count: int) -> timedelta:
     """How long so many sessions may take to come up."""
     return timedelta(seconds=settings.session_start_seconds) + count * _EACH
@@ -413,6 +446,13 @@ def _require_open(event: Event) -> None:
     status = event.status_at(utc_now())
     if status in (Status.CANCELLED, Status.PAST):
         raise EventClosedError(event.id, status)
+    if event.approval is Approval.DENIED:
+        raise EventClosedError(
+            event.id,
+            Approval.DENIED,
+            "An admin denied this event: change it, so that it is looked at "
+            "again, and then let its seats grant sessions.",
+        )
 
 
 def _require_seat(rsvp: Rsvp | None, grant: SeatGrant) -> Rsvp:
@@ -478,7 +518,8 @@ async def _note_short(grant: SeatGrant, feasible: int | None) -> None:
             return
         await mails.queue(
             Mail(
-                key=f"{kind}:{grant.id}:{feasible}",
+                # Told again when it is noted again, after it was well.
+                key=f"{kind}:{grant.id}:{short.revision}",
                 kind=kind,
                 user_id=event.creator_id,
                 event_id=event.id,

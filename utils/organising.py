@@ -64,6 +64,23 @@ async def cancel_event(event_id: str, *, actor: Actor) -> Event:
     )
 
 
+async def deny_event(
+    event_id: str, *, reason: str | None, actor: Actor
+) -> Event:
+    """Keeps a public event hidden; its seats grant nothing any more.
+
+    Raises:
+        See `events.deny`.
+    """
+
+    async def work() -> Event:
+        event = await events.deny(event_id, reason=reason, actor=actor)
+        await event_compute.revoke(event_id, reason=EndReason.ADMIN)
+        return event
+
+    return await transactions.run(work, turn=event_id)
+
+
 async def delete_event(event_id: str, *, actor: Actor) -> None:
     """Removes an event for good, with all that belongs to it.
 

@@ -20,6 +20,7 @@ from typing import Final
 
 from config import db, transactions
 from config.engine import Engine, EngineAwayError, EngineRefusedError
+from config.main import settings
 from models.base import utc_now
 from models.event_compute import (
     Prewarm,
@@ -58,8 +59,9 @@ AT_ONCE: Final = 4
 CLAIM: Final = timedelta(seconds=30)
 # An engine goes on with a pull that nobody waits for; it is asked again later.
 _PULL_SECONDS: Final = 5.0
-# What nobody ends ends so long after its rehearsal.
-_SPARE: Final = timedelta(minutes=10)
+# What nobody ends ends so long after its rehearsal, and its owner is not warned
+# of that before.
+_SPARE: Final = timedelta(minutes=10 + settings.session_warning_minutes)
 _LOG: Final = logging.getLogger("muster.sessions")
 
 
@@ -150,9 +152,12 @@ async def _start_on_seat(event_id: str, wanted: WantedSession) -> bool:
     except NotEntitledError:
         return True
     except SessionStateError as error:
-        # The one before is ending, or they were faster themselves.
-        is_ending = error.facts["state"] == SessionStatus.STOPPING
-        return not is_ending or wanted.until < utc_now()
+        # The one before ends, or is about to, or they were faster themselves.
+        waits = (
+            error.facts["state"] == SessionStatus.STOPPING
+            or error.facts["session_id"] == wanted.instead_of
+        )
+        return not waits or wanted.until < utc_now()
     except NoGpuFreeError:
         return wanted.until < utc_now()
     return True
@@ -197,9 +202,11 @@ async def _start_rehearsed(event_id: str, rehearsal: Rehearsal) -> list[str]:
     """Starts one more session of a rehearsal; why not, where it can't be."""
 
     async def work() -> None:
-        # Again, in the transaction: it may have been taken back.
+        # Again, in the transaction: it may have been taken back, or be over,
+        # if this worker was taken for dead.
         grant = await seat_grants.get_grant(event_id)
-        if grant.rehearsal is None or grant.rehearsal.id != rehearsal.id:
+        now = grant.rehearsal
+        if now is None or now.id != rehearsal.id or now.report is not None:
             raise EventComputeNotFoundError(event_id)
         await sessions.create(
             SessionOrder(

@@ -111,8 +111,7 @@ class SessionService:
         Raises:
             TemplateNotFoundError: there is no such template.
             InvalidRequestError: the template does not allow so much.
-            NotEntitledError, EventNotFoundError, EventComputeNotFoundError: see
-                `event_compute.entitle`.
+            NotEntitledError, EventNotFoundError: see `event_compute.entitle`.
             NoGpuFreeError, TooManySessionsError: see `sessions.create`.
             SessionStateError: the seat has a session.
             SessionRefusedError: the engine can't start it; nothing is left.

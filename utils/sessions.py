@@ -26,6 +26,7 @@ from typing import Any, Final
 from config import db, transactions
 from models.audit import AuditAction
 from models.base import Page, new_id, utc_now
+from models.event_compute import SeatGrant
 from models.exceptions import ForbiddenError
 from models.logins import Actor
 from models.session_errors import NoGpuFreeError, SessionNotFoundError
@@ -196,9 +197,9 @@ async def extend(
 
 
 async def extend_seat(
-    session_id: str, *, until: datetime, actor: Actor
+    session_id: str, *, more: timedelta, actor: Actor
 ) -> Session:
-    """Has a session of a seat end at another time, beside anybody's quota.
+    """Gives a session of a seat more time, beside anybody's quota.
 
     Raises:
         SessionNotFoundError: there is none.
@@ -213,6 +214,7 @@ async def extend_seat(
         if session is None:
             raise SessionNotFoundError(session_id)
         session_limits.require_open(session)
+        until = session.expires_at + more
         if session.gpus > 0:
             order = SessionOrder(
                 owner_id=session.owner_id,
@@ -323,6 +325,28 @@ async def cut(event_id: str, *, until: datetime) -> None:
     transactions.afterwards(changed.set)
 
 
+async def stretch(before: SeatGrant, after: SeatGrant) -> None:
+    """Has sessions of an event's seats that end with its window still do so.
+
+    Part of the transaction that lengthens the window, and proves that there are
+    GPUs for all seats then: what its seats do not grant any more does not stay.
+    """
+    now = utc_now()
+    for session in await list_of_event(after.id):
+        if (
+            session.status in session_limits.OPEN
+            and session.expires_at == before.closes_at
+            and after.covers(session.gpus, now)
+        ):
+            await _write(
+                session,
+                expires_at=after.closes_at,
+                warned=False,
+                due_at=_sooner(session),
+            )
+    transactions.afterwards(changed.set)
+
+
 async def ids_of(owner_id: str) -> list[str]:
     """The ids of a member's sessions that live."""
     found = db.collection(COLLECTION).find(
@@ -363,13 +387,16 @@ async def is_unpromised(
     """
     now = utc_now()
     grants = await seat_grants.list_grants(now)
-    windows = {grant.id: grant.closes_at for grant in grants}
-    starts = windows.get(event_id or "", now)
+    granted = {grant.id: grant for grant in grants}
+    starts = now
+    seat = granted.get(event_id or "")
+    if seat is not None and seat.covers(count, now):
+        starts = seat.closes_at
     if starts >= until:
         return True
     demands = [seat_grants.demand_of(grant) for grant in grants]
     demands += [
-        demand_of(each, windows)
+        demand_of(each, granted, now)
         for each in await list_alive()
         if each.id != but
     ]
@@ -610,15 +637,19 @@ async def _require_unpromised(
 
 
 def demand_of(
-    session: Session, windows: Mapping[str, datetime]
+    session: Session, grants: Mapping[str, SeatGrant], now: datetime
 ) -> seat_grants.Demand:
     """What a session wants beyond what the seats of events want.
 
     Args:
         session: one that lives.
-        windows: when the windows of events end that are not over.
+        grants: what seats grant, by the events that are not over.
+        now: the present time.
     """
-    starts = windows.get(session.event_id or "", session.created_at)
+    starts = session.created_at
+    seat = grants.get(session.event_id or "")
+    if seat is not None and seat.covers(session.gpus, now):
+        starts = seat.closes_at
     return seat_grants.Demand(starts, session.expires_at, session.gpus)
 
 

@@ -130,7 +130,8 @@ BUDGETS: dict[Operation, int] = {
     # found, and ended all at once (5).
     ("POST", "/v1/events/{event_id}/cancel"): 12,
     ("POST", "/v1/events/{event_id}/approve"): 7,
-    ("POST", "/v1/events/{event_id}/deny"): 7,
+    # What its seats grant ends, as by a cancellation (5).
+    ("POST", "/v1/events/{event_id}/deny"): 12,
     # The event, its guests, its feedback, a line of the audit, the commit; and
     # as above, what its seats grant (5).
     ("DELETE", "/v1/events/{event_id}"): 11,
@@ -168,8 +169,9 @@ BUDGETS: dict[Operation, int] = {
     # The event is read, and what its seats grant twice; then as by a
     # cancellation (4), an admin's deed, and the commit.
     ("DELETE", "/v1/events/{event_id}/compute"): 10,
-    # The event and what its seats grant are read; that is read and written.
-    ("POST", "/v1/events/{event_id}/compute/rehearsal"): 4,
+    # The event and what its seats grant are read, and that is written, with an
+    # admin's deed, in a transaction (2).
+    ("POST", "/v1/events/{event_id}/compute/rehearsal"): 6,
     ("GET", "/v1/events/{event_id}/compute/rehearsal"): 3,
     # The event, a page of guests, their names, their sessions.
     ("GET", "/v1/events/{event_id}/board"): 5,

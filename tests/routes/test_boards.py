@@ -1,5 +1,6 @@
 """The organiser's board over HTTP, and what an event came to."""
 
+import asyncio
 import csv
 import io
 from typing import Any
@@ -213,6 +214,20 @@ class TestDeeds:
         )
         assert_problem(response, 409, "not-enough-gpus")
 
+    async def test_two_extend_at_once(
+        self, client: Client, event: Event, organiser: Member
+    ) -> None:
+        session = await factories.seat_session(
+            event, await guest(event), expires_at=utc_now() + HOUR / 4
+        )
+        wish = {"all": True, "hours": 0.1}
+        await asyncio.gather(
+            *(act(client, event, "extend", organiser, **wish) for _ in "ab")
+        )
+        now = await sessions.find(session.id)
+        assert now is not None
+        assert now.expires_at == session.expires_at + HOUR / 5
+
     async def test_end(
         self, client: Client, event: Event, organiser: Member
     ) -> None:
@@ -246,6 +261,8 @@ class TestDeeds:
         assert now is not None and now.status is SessionStatus.STOPPING
         grant = await seat_grants.get_grant(event.id)
         assert [each.user_id for each in grant.wanted] == chosen[:2]
+        # Until the old one is gone, it is not taken for the new one.
+        assert [each.instead_of for each in grant.wanted] == [session.id, None]
 
     async def test_an_admins_deed_is_written_down(
         self, client: Client, event: Event

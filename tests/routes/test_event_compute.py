@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import httpx
@@ -13,7 +13,7 @@ from models.event_compute import SeatGrant
 from models.events import Event
 from models.mails import MailKind
 from models.rsvps import Scan
-from models.session_errors import NotEntitledError
+from models.session_errors import NoGpuFreeError, NotEntitledError
 from models.sessions import (
     EndReason,
     Session,
@@ -27,6 +27,7 @@ from tests.problems import assert_problem
 from utils import (
     check_ins,
     event_compute,
+    events,
     mails,
     rsvps,
     seat_grants,
@@ -100,6 +101,36 @@ async def status_of(session: Session) -> tuple[SessionStatus, str | None]:
     return found.status, found.end_reason
 
 
+async def soon(organiser: Member, *, capacity: int) -> Event:
+    """An event that starts in half an hour."""
+    return await factories.event(
+        organiser.actor,
+        starts_at=utc_now() + HOUR / 2,
+        capacity=capacity,
+        public=False,
+    )
+
+
+async def _imported(
+    client: Client, by: Member, *entries: str
+) -> dict[str, Any]:
+    response = await client.post(
+        "/v1/events/import", auth=by, **factories.calendar_request(*entries)
+    )
+    assert response.status_code == 200, response.text
+    answer: dict[str, Any] = response.json()
+    return answer
+
+
+def entry_at(starts_at: datetime, uid: str) -> str:
+    """An entry of a calendar file, for an hour."""
+    return factories.calendar_entry(
+        UID=uid,
+        DTSTART=f"{starts_at:%Y%m%dT%H%M%SZ}",
+        DTEND=f"{starts_at + HOUR:%Y%m%dT%H%M%SZ}",
+    )
+
+
 async def grant_of(event: Event) -> SeatGrant:
     return await seat_grants.get_grant(event.id)
 
@@ -133,7 +164,23 @@ class TestSet:
         first = await granted(client, event, organiser)
         second = await granted(client, event, organiser, gpus_per_seat=2)
         assert second["gpus_per_seat"] == 2
-        assert second["created_at"] == first["created_at"]
+        # What grows is promised anew, behind what others were.
+        assert second["created_at"] > first["created_at"]
+        third = await granted(client, event, organiser, gpus_per_seat=1)
+        assert third["created_at"] == second["created_at"]
+
+    async def test_a_denied_event_grants_nothing(
+        self, client: Client, organiser: Member
+    ) -> None:
+        event = await factories.event(organiser.actor, capacity=2)
+        await granted(client, event, organiser)
+        admin = await factories.admin()
+        response = await client.post(f"/v1/events/{event.id}/deny", auth=admin)
+        assert response.status_code == 200, response.text
+        assert await seat_grants.find_grant(event.id) is None
+        response = await put(client, event, organiser)
+        problem = assert_problem(response, 409, "event-closed")
+        assert problem["event_status"] == "denied"
 
     async def test_who_may(
         self, client: Client, event: Event, organiser: Member
@@ -158,12 +205,17 @@ class TestSet:
     ) -> None:
         admin = await factories.admin()
         await granted(client, event, admin)
+        response = await client.post(
+            path(event, "/rehearsal"), json={"sessions": 1}, auth=admin
+        )
+        assert response.status_code == 202
         await client.delete(path(event), auth=admin)
         response = await client.get(
             "/v1/audit", params={"target": event.id}, auth=admin
         )
         assert [entry["action"] for entry in response.json()["items"]] == [
             "event.compute-unset",
+            "event.compute-rehearsed",
             "event.compute-set",
         ]
 
@@ -287,6 +339,61 @@ class TestProof:
         later = await factories.event(organiser.actor, capacity=2)
         await granted(client, later, organiser, gpus_per_seat=2)
 
+    async def test_what_runs_counts_when_its_seats_are_for_later(
+        self, client: Client, organiser: Member
+    ) -> None:
+        event = await soon(organiser, capacity=2)
+        await granted(client, event, organiser, opens_minutes_before=60)
+        for _ in range(2):
+            await factories.seat_session(event, await guest(event))
+        await granted(client, event, organiser, opens_minutes_before=0)
+        now = await factories.event(
+            organiser.actor,
+            starts_at=utc_now() - HOUR,
+            ends_at=factories.at(HOUR / 3),
+            capacity=3,
+        )
+        problem = assert_problem(
+            await put(client, now, organiser), 409, "not-enough-gpus"
+        )
+        assert problem["feasible_seats"] == 2
+
+    async def test_what_runs_counts_when_its_seats_grant_less(
+        self, client: Client, event: Event, organiser: Member
+    ) -> None:
+        await granted(client, event, organiser, gpus_per_seat=2)
+        for _ in range(2):
+            await factories.seat_session(event, await guest(event))
+        await granted(client, event, organiser, gpus_per_seat=0)
+        other = await factories.event(
+            organiser.actor, starts_at=utc_now() - HOUR, capacity=2
+        )
+        problem = assert_problem(
+            await put(client, other, organiser), 409, "not-enough-gpus"
+        )
+        assert problem["feasible_seats"] == 0
+
+    async def test_more_time_is_proven_when_seats_are_for_later(
+        self, client: Client, organiser: Member
+    ) -> None:
+        event = await soon(organiser, capacity=1)
+        await granted(client, event, organiser, opens_minutes_before=60)
+        session = await factories.seat_session(
+            event, await guest(event), expires_at=utc_now() + HOUR / 6
+        )
+        await granted(client, event, organiser, opens_minutes_before=0)
+        other = await factories.event(
+            organiser.actor,
+            starts_at=utc_now() + HOUR / 5,
+            ends_at=factories.at(HOUR / 3),
+            capacity=4,
+        )
+        await granted(client, other, organiser)
+        with pytest.raises(NoGpuFreeError):
+            await sessions.extend_seat(
+                session.id, more=HOUR / 6, actor=organiser.actor
+            )
+
     @pytest.mark.usefixtures("turns")
     async def test_two_organisers_at_once(
         self, client: Client, organiser: Member
@@ -362,16 +469,34 @@ class TestProof:
         found = await sessions.find(session.id)
         assert found is not None and found.expires_at == sooner
 
+    async def test_a_longer_event_ends_sessions_later(
+        self, client: Client, event: Event, organiser: Member
+    ) -> None:
+        await granted(client, event, organiser)
+        session = await factories.seat_session(event, await guest(event))
+        assert await sessions.change(session, warned=True)
+        extended = await factories.seat_session(
+            event, await guest(event), expires_at=event.ends_at + HOUR / 2
+        )
+        later = event.ends_at + HOUR
+        response = await client.patch(
+            f"/v1/events/{event.id}",
+            json={"ends_at": later.isoformat()},
+            auth=organiser,
+        )
+        assert response.status_code == 200, response.text
+        found = await sessions.find(session.id)
+        assert found is not None and found.expires_at == later
+        assert not found.warned
+        found = await sessions.find(extended.id)
+        assert found is not None and found.expires_at == extended.expires_at
+
     async def test_an_import_asks_again(
         self, client: Client, organiser: Member
     ) -> None:
         entries = [factories.calendar_entry(UID=uid) for uid in ("a", "b")]
-        response = await client.post(
-            "/v1/events/import",
-            auth=organiser,
-            **factories.calendar_request(*entries),
-        )
-        assert response.json()["created"] == 2
+        answer = await _imported(client, organiser, *entries)
+        assert answer["created"] == 2
         response = await client.get(
             "/v1/events", params={"mine": True}, auth=organiser
         )
@@ -389,20 +514,50 @@ class TestProof:
             f"/v1/events/{first}/compute", json=body(), auth=organiser
         )
         assert response.status_code == 200, response.text
-        moved = {
-            "DTSTART": f"{day:%Y%m%dT%H%M%SZ}",
-            "DTEND": f"{day + HOUR:%Y%m%dT%H%M%SZ}",
-        }
-        response = await client.post(
-            "/v1/events/import",
-            auth=organiser,
-            **factories.calendar_request(
-                *(factories.calendar_entry(UID=uid, **moved) for uid in "ab")
-            ),
+        answer = await _imported(
+            client, organiser, *(entry_at(day, uid) for uid in "ab")
         )
-        answer = response.json()
         assert answer["updated"] == 1
         assert "GPUs" in answer["problems"][0]["reason"]
+
+    @pytest.mark.parametrize("seats", [4, 5])
+    async def test_what_is_promised_during_an_import_follows(
+        self,
+        client: Client,
+        organiser: Member,
+        monkeypatch: pytest.MonkeyPatch,
+        seats: int,
+    ) -> None:
+        await _imported(client, organiser, factories.calendar_entry(UID="a"))
+        response = await client.get(
+            "/v1/events", params={"mine": True}, auth=organiser
+        )
+        [event_id] = [item["id"] for item in response.json()["items"]]
+        await client.patch(
+            f"/v1/events/{event_id}", json={"capacity": seats}, auth=organiser
+        )
+        event = await events.load_event(event_id)
+        reimport = events.reimport
+
+        async def slow(*args: Any, **kwargs: Any) -> dict[str, str]:
+            # Somebody is faster, while there are GPUs enough.
+            await factories.gpus(seats)
+            await granted(client, event, organiser)
+            await factories.gpus(4)
+            return await reimport(*args, **kwargs)
+
+        monkeypatch.setattr(events, "reimport", slow)
+        day = utc_now() + timedelta(days=2)
+        answer = await _imported(client, organiser, entry_at(day, "a"))
+        grant = await seat_grants.find_grant(event.id)
+        if seats == 4:
+            assert answer["problems"] == []
+            now = await events.load_event(event_id)
+            assert now.starts_at > event.starts_at
+            assert grant is not None and grant.opens_at == now.starts_at
+        else:
+            assert "GPUs" in answer["problems"][0]["reason"]
+            assert grant is None
 
 
 class TestShort:
@@ -430,6 +585,12 @@ class TestShort:
         await event_compute.find_short()
         response = await client.get(path(second), auth=organiser)
         assert response.json()["short"] is False
+        # Those that fail again are told of again.
+        await factories.gpus(3)
+        await asyncio.gather(*(event_compute.find_short() for _ in range(3)))
+        told = await mails.list_of(organiser.user.id)
+        kinds = [mail for mail in told if mail.kind is MailKind.COMPUTE_SHORT]
+        assert [mail.event_id for mail in kinds] == [second.id] * 2
 
     async def test_asking_for_less_is_not_refused(
         self, client: Client, organiser: Member
@@ -442,6 +603,20 @@ class TestShort:
         )
         assert response.status_code == 200, response.text
         assert (await grant_of(event)).seats == 3
+
+    async def test_granting_less_is_not_refused(
+        self, client: Client, organiser: Member
+    ) -> None:
+        event = await factories.event(organiser.actor, capacity=2)
+        await granted(client, event, organiser, gpus_per_seat=2)
+        await factories.gpus(1)
+        await event_compute.find_short()
+        answer = await granted(client, event, organiser, gpus_per_seat=1)
+        assert answer["gpus_per_seat"] == 1
+        # It was promised then, and is short of GPUs still.
+        assert answer["short"] is True
+        response = await put(client, event, organiser, gpus_per_seat=2)
+        assert_problem(response, 409, "not-enough-gpus")
 
 
 class TestEntitle:
@@ -468,6 +643,9 @@ class TestEntitle:
         await guest(event)
         waiting = await guest(event)
         assert "waiting list" in await self.refusal(event, waiting)
+
+    async def test_seats_that_grant_nothing(self, event: Event) -> None:
+        assert "no sessions" in await self.refusal(event, await guest(event))
 
     async def test_not_yet(self, client: Client, organiser: Member) -> None:
         event = await factories.event(

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from config.engine import Container, Engine
+from config.main import settings
 from models.base import utc_now
 from models.event_compute import (
     RehearsalReport,
@@ -92,6 +93,13 @@ async def up(session: Session, seconds: float = 1.0) -> None:
     )
 
 
+async def gone(session: Session) -> None:
+    """Has somebody end a session, and its container be removed."""
+    await sessions.end(session.id, reason=EndReason.ORGANISER)
+    now = await sessions.find(session.id)
+    assert now is not None and await sessions.finish(now)
+
+
 async def all_up(event_id: str) -> None:
     for session in await sessions.list_of_event(event_id):
         if session.status is SessionStatus.STARTING:
@@ -124,6 +132,29 @@ class TestWarm:
         await go_on(engine)
         assert engine.images == []
         assert await sessions.list_of_event(event.id) == []
+
+    async def test_a_change_of_the_grant_does_not_begin_anew(
+        self, host: Member, engine: Pulls
+    ) -> None:
+        event = await soon(host, 1)
+        await go_on(engine)
+        await go_on(engine)
+        [session] = await sessions.list_of_event(event.id)
+        await gone(session)
+        wish = {"prewarm": "start", "prewarm_minutes": 10}
+        await factories.seat_grant(
+            event, host.actor, **wish, closes_minutes_after=5
+        )
+        await go_on(engine)
+        await go_on(engine)
+        # Whoever ended theirs does not get another one.
+        assert len(await sessions.list_of_event(event.id)) == 1
+        await factories.seat_grant(
+            event, host.actor, **wish, opens_minutes_before=1
+        )
+        await go_on(engine)
+        await go_on(engine)
+        assert len(await sessions.list_of_event(event.id)) == 2
 
     async def test_only_the_image(self, host: Member, engine: Pulls) -> None:
         event = await soon(host, 1, prewarm="image")
@@ -174,6 +205,31 @@ class TestWarm:
             if session.status is SessionStatus.STARTING
         ]
         assert [each.owner_id for each in alive] == [first.owner_id]
+
+
+    async def test_a_restart_waits_for_the_end_of_the_first(
+        self, host: Member, engine: Pulls
+    ) -> None:
+        event = await soon(host, 1)
+        await go_on(engine)
+        await go_on(engine)
+        [first] = await sessions.list_of_event(event.id)
+        await up(first)
+        wanted = WantedSession(
+            user_id=first.owner_id,
+            until=utc_now() + HOUR,
+            instead_of=first.id,
+        )
+        await seat_grants.change(
+            event.id, changed=lambda now: now.wanting([wanted])
+        )
+        # Whoever wrote so has not ended it yet.
+        await go_on(engine)
+        assert (await seat_grants.get_grant(event.id)).wanted == [wanted]
+        await gone(first)
+        await go_on(engine)
+        assert (await seat_grants.get_grant(event.id)).wanted == []
+        assert len(await sessions.list_of_event(event.id)) == 2
 
 
 class TestKilled:
@@ -326,6 +382,43 @@ class TestRehearse:
         faults = [each for each in results if isinstance(each, Exception)]
         assert len(faults) == 3
         assert all(isinstance(each, RehearsalRunsError) for each in faults)
+
+    async def test_its_owner_is_not_warned(
+        self, host: Member, engine: Pulls
+    ) -> None:
+        event = await soon(host, 0)
+        rehearsal = await event_compute.start_rehearsal(
+            event.id, RehearsalStart(sessions=1), actor=host.actor
+        )
+        await go_on(engine)
+        [session] = await sessions.list_of_event(rehearsal.id)
+        ahead = timedelta(minutes=settings.session_warning_minutes)
+        assert session.expires_at - ahead > rehearsal.ends_at
+
+    async def test_none_is_started_when_it_is_over(
+        self, host: Member, engine: Pulls, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        event = await soon(host, 0, prewarm="none")
+        rehearsal = await event_compute.start_rehearsal(
+            event.id, RehearsalStart(sessions=1), actor=host.actor
+        )
+        run = prewarming.run_in_turn
+
+        async def late(work: Callable[[], Awaitable[None]]) -> None:
+            # Another worker reports, as this one was taken for dead.
+            def over(grant: SeatGrant) -> SeatGrant:
+                assert grant.rehearsal is not None
+                grant.rehearsal.report = RehearsalReport(
+                    came_up=0, p50_seconds=None, max_seconds=None
+                )
+                return grant
+
+            await seat_grants.change(event.id, changed=over)
+            await run(work)
+
+        monkeypatch.setattr(prewarming, "run_in_turn", late)
+        await go_on(engine, workers=1)
+        assert await sessions.list_of_event(rehearsal.id) == []
 
     async def test_taken_back_meanwhile(
         self, host: Member, engine: Pulls
