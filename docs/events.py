@@ -80,6 +80,6 @@ APPROVE_EVENT: EndpointDoc = {
 DENY_EVENT: EndpointDoc = {
     "summary": "Deny an event",
     "description": "For admins: it stays hidden, and its creator sees the "
-    "reason. Changing it puts it back into the queue. What its seats granted is "
-    "taken back.",
+    "reason. Changing it puts it back into the queue. Its seats grant no "
+    "sessions any more.",
 }

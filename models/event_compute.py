@@ -167,11 +167,7 @@ class SeatGrant(ExtendedBaseModel):
         return self.seats * self.gpus_per_seat
 
     def covers(self, gpus: int, now: datetime) -> bool:
-        """Whether so many GPUs of a seat are among those that it wants now.
-
-        What began on a seat is not any more when the event moves to another
-        day, or when its seats grant less: then it counts by itself.
-        """
+        """Whether so many GPUs of a seat are among those that it wants now."""
         return self.wanted_at <= now and gpus <= self.gpus_per_seat
 
     def wanting(self, more: Sequence[WantedSession]) -> Self:

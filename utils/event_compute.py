@@ -363,18 +363,15 @@ async def _replace(before: SeatGrant, after: SeatGrant) -> SeatGrant:
 async def _require_room(grant: SeatGrant) -> None:
     """Proves that there are GPUs for all seats; part of a transaction."""
     await seat_grants.take_turn()
-    now = utc_now()
-    starts = max(grant.wanted_at, now)
+    starts = max(grant.wanted_at, utc_now())
     others = await seat_grants.list_grants(starts)
     demands = [
         seat_grants.demand_of(other) for other in others if other.id != grant.id
     ]
     granted = {each.id: each for each in (*others, grant)}
     # What runs on no seat, or outlasts its window, does not end at once.
-    demands += [
-        sessions.demand_of(session, granted, now)
-        for session in await sessions.list_alive()
-    ]
+    for session in await sessions.list_alive():
+        demands += sessions.demands_of(session, granted)
     taken = seat_grants.peak(demands, starts=starts, ends=grant.closes_at)
     feasible = _seats_in(await gpus.count_healthy() - taken, grant)
     if feasible < grant.seats:

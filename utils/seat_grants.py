@@ -11,7 +11,7 @@ race, one begins again and sees what the other one did.
 """
 
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
@@ -96,6 +96,21 @@ async def peak_demand(
 def demand_of(grant: SeatGrant) -> Demand:
     """What all seats of an event want together."""
     return Demand(grant.wanted_at, grant.closes_at, grant.gpus)
+
+
+def uncovered(grant: SeatGrant | None, want: Demand) -> list[Demand]:
+    """What a session wants that the seats of its event do not want anyway.
+
+    Before their window and after it, such as when the event moved to another
+    day, it counts by itself; where they grant less by now, all the time.
+    """
+    if grant is None or want.gpus > grant.gpus_per_seat:
+        return [want]
+    parts = [
+        replace(want, ends=min(want.ends, grant.wanted_at)),
+        replace(want, starts=max(want.starts, grant.closes_at)),
+    ]
+    return [part for part in parts if part.starts < part.ends]
 
 
 def peak(

@@ -388,24 +388,24 @@ async def is_unpromised(
     now = utc_now()
     grants = await seat_grants.list_grants(now)
     granted = {grant.id: grant for grant in grants}
-    starts = now
-    seat = granted.get(event_id or "")
-    if seat is not None and seat.covers(count, now):
-        starts = seat.closes_at
-    if starts >= until:
+    parts = seat_grants.uncovered(
+        granted.get(event_id or ""), seat_grants.Demand(now, until, count)
+    )
+    if not parts:
         return True
     demands = [seat_grants.demand_of(grant) for grant in grants]
-    demands += [
-        demand_of(each, granted, now)
-        for each in await list_alive()
-        if each.id != but
-    ]
+    for each in await list_alive():
+        if each.id != but:
+            demands += demands_of(each, granted)
     demands += [
         seat_grants.Demand(now, now + each.hours * _HOUR, each.gpus)
         for each in await session_requests.list_offers()
         if each.owner_id != owner_id
     ]
-    most = seat_grants.peak(demands, starts=starts, ends=until)
+    most = max(
+        seat_grants.peak(demands, starts=part.starts, ends=part.ends)
+        for part in parts
+    )
     return most + count <= await gpus.count_healthy()
 
 
@@ -636,21 +636,21 @@ async def _require_unpromised(
         raise await _no_gpu(order)
 
 
-def demand_of(
-    session: Session, grants: Mapping[str, SeatGrant], now: datetime
-) -> seat_grants.Demand:
+def demands_of(
+    session: Session, grants: Mapping[str, SeatGrant]
+) -> list[seat_grants.Demand]:
     """What a session wants beyond what the seats of events want.
 
     Args:
         session: one that lives.
         grants: what seats grant, by the events that are not over.
-        now: the present time.
     """
-    starts = session.created_at
-    seat = grants.get(session.event_id or "")
-    if seat is not None and seat.covers(session.gpus, now):
-        starts = seat.closes_at
-    return seat_grants.Demand(starts, session.expires_at, session.gpus)
+    return seat_grants.uncovered(
+        grants.get(session.event_id or ""),
+        seat_grants.Demand(
+            session.created_at, session.expires_at, session.gpus
+        ),
+    )
 
 
 async def _no_gpu(order: SessionOrder) -> NoGpuFreeError:

@@ -93,7 +93,7 @@ async def up(session: Session, seconds: float = 1.0) -> None:
     )
 
 
-async def gone(session: Session) -> None:
+async def over(session: Session) -> None:
     """Has somebody end a session, and its container be removed."""
     await sessions.end(session.id, reason=EndReason.ORGANISER)
     now = await sessions.find(session.id)
@@ -140,7 +140,7 @@ class TestWarm:
         await go_on(engine)
         await go_on(engine)
         [session] = await sessions.list_of_event(event.id)
-        await gone(session)
+        await over(session)
         wish = {"prewarm": "start", "prewarm_minutes": 10}
         await factories.seat_grant(
             event, host.actor, **wish, closes_minutes_after=5
@@ -226,7 +226,7 @@ class TestWarm:
         # Whoever wrote so has not ended it yet.
         await go_on(engine)
         assert (await seat_grants.get_grant(event.id)).wanted == [wanted]
-        await gone(first)
+        await over(first)
         await go_on(engine)
         assert (await seat_grants.get_grant(event.id)).wanted == []
         assert len(await sessions.list_of_event(event.id)) == 2
@@ -406,14 +406,14 @@ class TestRehearse:
 
         async def late(work: Callable[[], Awaitable[None]]) -> None:
             # Another worker reports, as this one was taken for dead.
-            def over(grant: SeatGrant) -> SeatGrant:
+            def done(grant: SeatGrant) -> SeatGrant:
                 assert grant.rehearsal is not None
                 grant.rehearsal.report = RehearsalReport(
                     came_up=0, p50_seconds=None, max_seconds=None
                 )
                 return grant
 
-            await seat_grants.change(event.id, changed=over)
+            await seat_grants.change(event.id, changed=done)
             await run(work)
 
         monkeypatch.setattr(prewarming, "run_in_turn", late)
