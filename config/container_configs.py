@@ -7,6 +7,7 @@ counted and nowhere else, and is alone on its network.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from posixpath import normpath
 from typing import Final
 
 from aiodocker.types import JSONObject, JSONValue, MutableJSONObject
@@ -18,6 +19,8 @@ DEPLOYMENT: Final = "muster.deployment"
 SESSION: Final = "muster.session"
 OWNER: Final = "muster.owner"
 PORT: Final = "muster.port"
+# On what tries an engine's limits: whose it is.
+FITNESS: Final = "muster.fitness"
 
 # What nodes of a swarm call their GPUs: `--node-generic-resource gpu=…`.
 GPU: Final = "gpu"
@@ -97,7 +100,7 @@ def container_config(
             "ReadonlyRootfs": True,
             "Tmpfs": {
                 folder: f"rw,exec,nosuid,nodev,mode=1777,size={spec.disk_mb}m"
-                for folder in ("/tmp", home_of(spec, image))
+                for folder in _folders(spec, image)
             },
             "ShmSize": spec.disk_mb * MIB,
             "IpcMode": "private",
@@ -122,7 +125,7 @@ def service_config(
         "SizeBytes": spec.disk_mb * MIB,
         "Mode": 0o1777,
     }
-    folders = ("/tmp", "/dev/shm", home_of(spec, image))
+    folders = dict.fromkeys(("/dev/shm", *_folders(spec, image)))
     container: dict[str, JSONValue] = {
         "Image": spec.image,
         "Hostname": "session",
@@ -186,6 +189,18 @@ def home_of(spec: ContainerSpec, image: Image) -> str:
     named = _variables(image) | dict(spec.environment)
     home = named.get("HOME", _HOME)
     return home if home.startswith("/") and home.strip("/") else _HOME
+
+
+def _folders(spec: ContainerSpec, image: Image) -> list[str]:
+    """What it may write to.
+
+    For what an image calls a volume, an engine would give it a folder of its
+    own disk, of any size, unless something else is mounted there.
+    """
+    volumes = (image.config.volumes if image.config else None) or {}
+    named = ("/tmp", home_of(spec, image), *volumes)
+    folders = (normpath("/" + folder.strip("/")) for folder in named)
+    return list(dict.fromkeys(folders))
 
 
 def variables_of(

@@ -1,6 +1,7 @@
 """Docker answers: what an engine says, as far as sessions need it."""
 
 from collections.abc import Mapping
+from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_pascal
@@ -74,6 +75,7 @@ class ImageConfig(Answer):
 
     user: str = ""
     env: list[str] | None = None
+    volumes: dict[str, object] | None = None
 
 
 class Image(Answer):
@@ -90,6 +92,13 @@ class Info(Answer):
     cpu_cfs_quota: bool = False
     pids_limit: bool = False
     cgroup_driver: str = ""
+
+
+class Network(Answer):
+    """A network as an engine lists it."""
+
+    created: datetime
+    labels: dict[str, str] | None = None
 
 
 class _Processors(BaseModel):
@@ -119,6 +128,7 @@ class _Traffic(BaseModel):
 class Sample(BaseModel):
     """What a container uses, as the kernel counts it."""
 
+    read: datetime
     cpu_stats: _CpuStats
     memory_stats: _MemoryStats
     pids_stats: _PidsStats

@@ -16,11 +16,11 @@ from aiodocker import Docker, DockerError
 from aiohttp import ClientError, ClientResponse, ClientTimeout
 
 from config.docker_answers import Sample
-from config.engine import EngineAwayError, Usage
+from config.engine import EngineAwayError, EngineSilentError, Usage
 
 # aiodocker's own status for an engine that it can't connect to.
 AWAY: Final = 900
-_TIMES: Final = ClientTimeout(total=60, sock_connect=5)
+_TIMES: Final = ClientTimeout(total=60, connect=15, sock_connect=5)
 _FOLLOWED: Final = ClientTimeout(total=None, sock_connect=5)
 _FRAME_HEAD_BYTES: Final = 8
 _SAMPLES_APART_SECONDS: Final = 0.5
@@ -36,18 +36,22 @@ class DockerClient:
     def __init__(self, url: str) -> None:
         self._url = url
         self._docker: Docker | None = None
+        self._lasting: set[Docker] = set()
 
     @asynccontextmanager
-    async def asked(self) -> AsyncIterator[Docker]:
+    async def asked(self, *, lasting: bool = False) -> AsyncIterator[Docker]:
         """The client; made at its first use, as it needs a running loop.
+
+        Args:
+            lasting: whether the answer may go on for long. It comes over a
+                connection of its own: those that all share are few.
 
         Raises:
             EngineAwayError: the engine does not answer, or says that it can't.
         """
-        if self._docker is None:
-            self._docker = Docker(self._url, timeout=_TIMES)
+        docker = self._own() if lasting else self._shared()
         try:
-            yield self._docker
+            yield docker
         except DockerError as error:
             if error.status == AWAY:
                 raise self._away() from error
@@ -56,9 +60,23 @@ class DockerClient:
             ) from error
         except (TimeoutError, ClientError, OSError) as error:
             raise self._away() from error
+        finally:
+            if lasting:
+                self._lasting.discard(docker)
+                await docker.close()
 
-    def _away(self) -> EngineAwayError:
-        return EngineAwayError(
+    def _shared(self) -> Docker:
+        if self._docker is None:
+            self._docker = Docker(self._url, timeout=_TIMES)
+        return self._docker
+
+    def _own(self) -> Docker:
+        docker = Docker(self._url, timeout=_FOLLOWED)
+        self._lasting.add(docker)
+        return docker
+
+    def _away(self) -> EngineSilentError:
+        return EngineSilentError(
             f"No Docker Engine answers at {self._url}: start it, correct "
             "DOCKER_HOST, or set SESSION_ENGINE=off."
         )
@@ -66,8 +84,9 @@ class DockerClient:
     async def aclose(self) -> None:
         """Closes the connections; the next question makes new ones."""
         docker, self._docker = self._docker, None
-        if docker is not None:
-            await docker.close()
+        for one in (docker, *self._lasting):
+            if one is not None:
+                await one.close()
 
 
 @asynccontextmanager
@@ -146,16 +165,36 @@ async def measured(docker: Docker, container_id: str) -> Usage:
     before = await sample(docker, container_id)
     await asyncio.sleep(_SAMPLES_APART_SECONDS)
     now = await sample(docker, container_id)
+    return usage_between(before, now)
+
+
+def usage_between(before: Sample, now: Sample) -> Usage:
+    """What a container uses; how long it took is the engine's to say."""
+    lasted = (now.read - before.read).total_seconds()
     worked = max(0.0, now.cpu_seconds - before.cpu_seconds)
     traffic = now.networks.values()
     return Usage(
         cpu_seconds=now.cpu_seconds,
-        cpu_percent=100 * worked / _SAMPLES_APART_SECONDS,
+        cpu_percent=100 * worked / lasted if lasted > 0 else 0.0,
         memory_bytes=now.memory_bytes,
         pids=now.pids_stats.current,
         received_bytes=sum(one.rx_bytes for one in traffic),
         sent_bytes=sum(one.tx_bytes for one in traffic),
     )
+
+
+@asynccontextmanager
+async def within(seconds: float, sentence: str) -> AsyncIterator[None]:
+    """Bounds what several questions take, all together.
+
+    Raises:
+        EngineAwayError: it took longer, with the sentence.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        raise EngineAwayError(sentence) from None
 
 
 async def unless(statuses: Sequence[int], deed: Awaitable[object]) -> None:

@@ -25,6 +25,7 @@ from config.docker_client import (
     DockerClient,
     measured,
     unless,
+    within,
     written,
 )
 from config.docker_fitness import (
@@ -38,14 +39,22 @@ from config.engine import (
     EngineAwayError,
     EngineFault,
     EngineRefusedError,
+    EngineSilentError,
     EngineUnfitError,
     Usage,
 )
 from config.engine_faults import refusal, refusal_of
 from config.engine_images import Images
-from config.engine_networks import make_network, remove_networks
+from config.engine_networks import (
+    find_old_networks,
+    make_network,
+    remove_networks,
+)
 
-_REMOVAL_TRIES: Final = 100
+# Longer than a slow engine takes, shorter than whoever asked for it waits.
+_START_SECONDS: Final = 50
+_SLOW: Final = "The engine takes too long to start it."
+_REMOVAL_SECONDS: Final = 30
 _REMOVAL_PAUSE_SECONDS: Final = 0.1
 # Until its first process lives, and where it never did, Docker says so.
 _NOT_STARTED: Final = "created"
@@ -72,6 +81,7 @@ class DockerEngine:
         # was away.
         self._fit = False
         self._proven = False
+        self._checking = asyncio.Lock()
 
     async def check(self) -> None:
         """Returns when sessions can run here; once found out, at once.
@@ -79,10 +89,13 @@ class DockerEngine:
         Raises:
             EngineUnfitError: limits would not be kept.
         """
-        if not self._fit:
-            async with self._asked() as docker:
-                await require_fitness(docker, self._place)
-            self._fit = True
+        if self._fit:
+            return
+        async with self._checking:  # One tries; what it finds, all know.
+            if not self._fit:
+                async with self._asked() as docker:
+                    await require_fitness(docker, self._place)
+                self._fit = True
 
     async def ensure(self, spec: ContainerSpec) -> Container:
         """Starts the container of a session, unless it is there already.
@@ -91,9 +104,10 @@ class DockerEngine:
             EngineRefusedError: it can't be; nothing of it is left.
         """
         try:
-            await self.check()
-            async with self._asked() as docker:
-                return await self._ensure(docker, spec)
+            async with within(_START_SECONDS, _SLOW):
+                await self.check()
+                async with self._asked() as docker:
+                    return await self._ensure(docker, spec)
         except EngineUnfitError as error:
             # No session begins there, as if there were no engine.
             self._fit = False
@@ -108,13 +122,21 @@ class DockerEngine:
         return self._container_of(found)
 
     async def list_containers(self) -> Sequence[Container]:
-        """All containers of this deployment, those that ended included."""
+        """All containers of this deployment, those that ended included.
+
+        A network that a start has left behind is like one that ended.
+        """
         async with self._asked() as docker:
             listed = await docker.containers.list(
                 all=True, filters=self._place.filters()
             )
             found = [await self._inspect(docker, one.id) for one in listed]
-        return [self._container_of(one) for one in found if one]
+            left = await find_old_networks(
+                docker, self._place.filters(), seconds=2 * _START_SECONDS
+            )
+        containers = [self._container_of(one) for one in found if one]
+        left -= {container.session_id for container in containers}
+        return [*containers, *(Container(one, running=False) for one in left)]
 
     async def remove(self, session_id: str) -> None:
         """Removes the container and the network of a session, if any."""
@@ -130,6 +152,7 @@ class DockerEngine:
             found = await self._inspect(docker, name)
             if found is None or not self._place.owns(found.labels, session_id):
                 return
+        async with self._client.asked(lasting=True) as docker:
             path = f"containers/{found.id}"
             async with aclosing(
                 written(docker, path, follow=follow, tail=tail)
@@ -168,7 +191,7 @@ class DockerEngine:
         try:
             async with self._client.asked() as docker:
                 yield docker
-        except EngineAwayError:
+        except EngineSilentError:
             self._fit = self._proven = False
             raise
 
@@ -212,17 +235,20 @@ class DockerEngine:
 
     async def _remove(self, docker: Docker, session_id: str) -> None:
         filters = self._place.filters(session_id)
-        for _ in range(_REMOVAL_TRIES):
-            containers = await docker.containers.list(all=True, filters=filters)
-            for container in containers:
-                await unless(
-                    (404, 409), container.delete(force=True, v=True)
+        stays = "The engine does not remove what it ran."
+        async with within(_REMOVAL_SECONDS, stays):
+            while True:
+                containers = await docker.containers.list(
+                    all=True, filters=filters
                 )
-            networks = await remove_networks(docker, filters)
-            if not containers and not networks:
-                return
-            await asyncio.sleep(_REMOVAL_PAUSE_SECONDS)
-        raise EngineAwayError("The engine does not remove what it ran.")
+                for container in containers:
+                    await unless(
+                        (404, 409), container.delete(force=True, v=True)
+                    )
+                networks = await remove_networks(docker, filters)
+                if not containers and not networks:
+                    return
+                await asyncio.sleep(_REMOVAL_PAUSE_SECONDS)
 
     async def _inspect(self, docker: Docker, name: str) -> Inspected | None:
         try:

@@ -30,6 +30,10 @@ class EngineAwayError(Exception):
     """The engine does not answer, or none is there; one line says why."""
 
 
+class EngineSilentError(EngineAwayError):
+    """Nothing answers there, or what ends: afterwards another one may."""
+
+
 class EngineUnfitError(Exception):
     """The engine can't keep sessions apart; one line says why."""
 

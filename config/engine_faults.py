@@ -9,6 +9,7 @@ from config.engine import (
     EngineAwayError,
     EngineFault,
     EngineRefusedError,
+    EngineSilentError,
 )
 
 # Docker has no codes for these, only sentences; parts that all its releases
@@ -54,8 +55,7 @@ _SIGNS: Final = (
     (
         EngineFault.NO_NETWORK,
         (
-            "pool overlaps",
-            "could not find an available, non-overlapping",
+            "overlap",
             "failed to set up container networking",
             "no available network",
         ),
@@ -103,7 +103,7 @@ def refusal_of(
     """What an engine's answer to a container means."""
     text = error.message.lower()
     if any(sign in text for sign in _LEAVING):
-        return EngineAwayError(f"The engine ends: {error.message}")
+        return EngineSilentError(f"The engine ends: {error.message}")
     for fault, signs in _SIGNS:
         if any(sign in text for sign in signs):
             return refusal(fault, spec, error.message)

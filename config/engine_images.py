@@ -70,7 +70,7 @@ class Images:
         await asyncio.shield(task)
 
     async def _pull(self, name: str) -> None:
-        async with self._client.asked() as docker:
+        async with self._client.asked(lasting=True) as docker:
             if await _find(docker, name) is not None:
                 return
             try:

@@ -5,12 +5,14 @@ Docker's own pools hold 31 networks; sessions' are cut from SESSION_SUBNETS.
 
 import random
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Network
 from typing import Final
 
 from aiodocker import Docker, DockerError
 
-from config.container_configs import Place
+from config.container_configs import SESSION, Place
+from config.docker_answers import Network
 from config.engine import ContainerSpec, EngineFault
 from config.engine_faults import refusal
 
@@ -51,7 +53,7 @@ async def make_network(
             return str((await docker.networks.create(config)).id)
         except DockerError as error:
             # Somebody else took it just now.
-            if "overlaps" not in error.message:
+            if "overlap" not in error.message.lower():
                 raise
             used.append(subnet)
     raise refusal(EngineFault.NO_NETWORK, spec)
@@ -72,6 +74,23 @@ async def remove_networks(
             if error.status not in _GONE_OR_USED:
                 raise
     return bool(networks)
+
+
+async def find_old_networks(
+    docker: Docker, filters: Mapping[str, Sequence[str]], *, seconds: float
+) -> set[str]:
+    """The sessions whose network is at least so old.
+
+    One that is younger may belong to a container that is being made.
+    """
+    answers = await docker.networks.list(filters=filters)
+    networks = [Network.model_validate(answer) for answer in answers]
+    old = datetime.now(UTC) - timedelta(seconds=seconds)
+    return {
+        (network.labels or {})[SESSION]
+        for network in networks
+        if network.created < old
+    }
 
 
 def _any_of(subnets: IPv4Network) -> IPv4Network:

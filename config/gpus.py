@@ -16,6 +16,7 @@ import pynvml
 from config.container_configs import GPU
 from config.docker_answers import Node
 from config.docker_client import DockerClient
+from config.engine import EngineAwayError
 from config.setting_values import ListedGpu
 from config.settings import SessionEngine, Settings
 
@@ -23,6 +24,11 @@ _MIB: Final = 1024 * 1024
 _NO_DRIVER: Final = (
     pynvml.NVML_ERROR_LIBRARY_NOT_FOUND,
     pynvml.NVML_ERROR_DRIVER_NOT_LOADED,
+)
+# Of the device, or of a library that is older than what is asked.
+_NOT_COUNTED: Final = (
+    pynvml.NVML_ERROR_NOT_SUPPORTED,
+    pynvml.NVML_ERROR_FUNCTION_NOT_FOUND,
 )
 _logger = logging.getLogger(__name__)
 
@@ -79,7 +85,11 @@ class NvmlGpus:
     """The GPUs that NVIDIA's management library shows."""
 
     async def read(self) -> Sequence[GpuDevice]:
-        """The GPUs that are there now: none without a driver."""
+        """The GPUs that are there now: none without a driver.
+
+        Raises:
+            EngineAwayError: there is a driver, and it does not answer.
+        """
         return await asyncio.to_thread(_read_nvml)
 
 
@@ -142,6 +152,7 @@ def _read_nvml() -> Sequence[GpuDevice]:
     except pynvml.NVMLError as error:
         if error.value not in _NO_DRIVER:
             _logger.warning("NVML does not answer: %s", error)
+            raise EngineAwayError(f"NVML does not answer: {error}") from error
     return devices
 
 
@@ -174,7 +185,7 @@ def _shows(fault: Callable[[object], bool], handle: object) -> bool:
     try:
         return fault(handle)
     except pynvml.NVMLError as error:
-        if error.value == pynvml.NVML_ERROR_NOT_SUPPORTED:
+        if error.value in _NOT_COUNTED:
             return False
         _logger.warning("a GPU's health can't be read: %s", error)
         return True

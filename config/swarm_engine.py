@@ -9,7 +9,7 @@ can't have both a network of its own and a GPU.
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from typing import Final
 
 from aiodocker import Docker, DockerError
@@ -27,6 +27,7 @@ from config.docker_client import (
     DockerClient,
     measured,
     unless,
+    within,
     written,
 )
 from config.docker_fitness import require_fitness
@@ -36,6 +37,7 @@ from config.engine import (
     EngineAwayError,
     EngineFault,
     EngineRefusedError,
+    EngineSilentError,
     EngineUnfitError,
     Usage,
 )
@@ -64,6 +66,7 @@ class SwarmEngine:
         self._images = Images(self._client)
         self._place = place
         self._fit = False
+        self._checking = asyncio.Lock()
 
     async def check(self) -> None:
         """Returns when sessions can run here, as far as a manager can tell.
@@ -73,7 +76,13 @@ class SwarmEngine:
         """
         if self._fit:
             return
-        async with self._client.asked() as docker:
+        async with self._checking:  # One tries; what it finds, all know.
+            if not self._fit:
+                await self._check()
+                self._fit = True
+
+    async def _check(self) -> None:
+        async with self._asked() as docker:
             if not (await _member(docker)).swarm.control_available:
                 raise EngineUnfitError(
                     "The engine at DOCKER_HOST manages no swarm: `docker swarm "
@@ -86,7 +95,6 @@ class SwarmEngine:
                     "engines must be started with --icc=false."
                 )
             await require_fitness(docker, self._place)
-        self._fit = True
 
     async def ensure(self, spec: ContainerSpec) -> Container:
         """Has the swarm run a session, unless it does already.
@@ -98,7 +106,7 @@ class SwarmEngine:
             await self.check()
         except EngineUnfitError as error:
             raise EngineAwayError(str(error)) from error
-        async with self._client.asked() as docker:
+        async with self._asked() as docker:
             try:
                 await self._create(docker, spec)
                 return await self._placed(docker, spec)
@@ -113,26 +121,28 @@ class SwarmEngine:
 
     async def find(self, session_id: str) -> Container | None:
         """The container of a session; None when there is none."""
-        async with self._client.asked() as docker:
+        async with self._asked() as docker:
             found = await self._containers(docker, session_id)
         return found[0] if found else None
 
     async def list_containers(self) -> Sequence[Container]:
         """All containers of this deployment, those that ended included."""
-        async with self._client.asked() as docker:
+        async with self._asked() as docker:
             return await self._containers(docker)
 
     async def remove(self, session_id: str) -> None:
         """Removes the service of a session, if any."""
-        async with self._client.asked() as docker:
+        async with self._asked() as docker:
             await self._remove(docker, session_id)
 
     async def logs(
         self, session_id: str, *, follow: bool, tail: int
     ) -> AsyncIterator[bytes]:
         """What a container wrote; followed, it goes on until nobody reads."""
-        async with self._client.asked() as docker:
-            for service in await self._services(docker, session_id):
+        async with self._asked() as docker:
+            services = await self._services(docker, session_id)
+        async with self._client.asked(lasting=True) as docker:
+            for service in services:
                 path = f"services/{service.id}"
                 async with aclosing(
                     written(docker, path, follow=follow, tail=tail)
@@ -145,7 +155,7 @@ class SwarmEngine:
 
         A manager can't ask other nodes: of a session there, nothing is known.
         """
-        async with self._client.asked() as docker:
+        async with self._asked() as docker:
             here = (await _member(docker)).swarm.node_id
             tasks = await self._tasks(docker, session_id)
             for task in tasks.values():
@@ -170,6 +180,15 @@ class SwarmEngine:
         """Gives connections back."""
         await self._images.aclose()
         await self._client.aclose()
+
+    @asynccontextmanager
+    async def _asked(self) -> AsyncIterator[Docker]:
+        try:
+            async with self._client.asked() as docker:
+                yield docker
+        except EngineSilentError:
+            self._fit = False  # Another manager may answer afterwards.
+            raise
 
     async def _create(self, docker: Docker, spec: ContainerSpec) -> None:
         name = self._place.name(spec.session_id)
@@ -210,13 +229,16 @@ class SwarmEngine:
         has a GPU when something about its node changes.
         """
         why = ""
-        for _ in range(int(_PLACING_SECONDS / _PAUSE_SECONDS)):
+        now = asyncio.get_running_loop().time
+        deadline = now() + _PLACING_SECONDS
+        while now() < deadline:
             tasks = await self._tasks(docker, spec.session_id)
             for status in (task.status for task in tasks.values()):
                 ran = status.state == "running" or status.message == "started"
                 if ran or status.state == "complete":
                     found = await self._containers(docker, spec.session_id)
-                    return found[0]
+                    if found:  # Or somebody has removed it by now.
+                        return found[0]
                 why = status.err
                 refused = refusal_of(DockerError(500, why), spec)
                 if status.state in _OVER and is_known(refused):
@@ -234,22 +256,16 @@ class SwarmEngine:
 
     async def _remove(self, docker: Docker, session_id: str) -> None:
         """Returns when no node that answers runs anything of a session."""
-        try:
-            async with asyncio.timeout(_REMOVAL_SECONDS):
-                while True:
-                    services = await self._services(docker, session_id)
-                    for service in services:
-                        await unless(
-                            (404,), docker.services.delete(service.id)
-                        )
-                    runs = await self._runs(docker, session_id)
-                    if not services and not runs:
-                        return
-                    await asyncio.sleep(_PAUSE_SECONDS)
-        except TimeoutError:
-            raise EngineAwayError(
-                "The swarm does not end what it ran."
-            ) from None
+        stays = "The swarm does not end what it ran."
+        async with within(_REMOVAL_SECONDS, stays):
+            while True:
+                services = await self._services(docker, session_id)
+                for service in services:
+                    await unless((404,), docker.services.delete(service.id))
+                runs = await self._runs(docker, session_id)
+                if not services and not runs:
+                    return
+                await asyncio.sleep(_PAUSE_SECONDS)
 
     async def _runs(self, docker: Docker, session_id: str) -> bool:
         """Whether a task is left; a node that is lost keeps its own."""

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import pynvml
 import pytest
 
+from config.engine import EngineAwayError
 from config.gpus import GpuDevice, ListedGpus, NvmlGpus, gpu_source_of
 from config.settings import load_settings
 
@@ -84,7 +85,8 @@ async def test_a_fault(say: Say, answer: dict[str, object]) -> None:
 async def test_one_that_counts_nothing(say: Say) -> None:
     """What a device can't tell is no fault."""
     unsupported = pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
-    say(DeviceGetTotalEccErrors=unsupported, DeviceGetRemappedRows=unsupported)
+    unknown = pynvml.NVMLError(pynvml.NVML_ERROR_FUNCTION_NOT_FOUND)
+    say(DeviceGetTotalEccErrors=unsupported, DeviceGetRemappedRows=unknown)
     (device,) = await NvmlGpus().read()
     assert device.healthy
 
@@ -96,6 +98,13 @@ async def test_one_that_is_lost(say: Say) -> None:
     assert not await NvmlGpus().read()
     say(DeviceGetHandleByIndex="handle")
     assert len(await NvmlGpus().read()) == 1
+
+
+async def test_a_driver_that_does_not_answer(say: Say) -> None:
+    """Its GPUs may all be there: nothing is known, which is not nothing."""
+    say(DeviceGetCount=pynvml.NVMLError(pynvml.NVML_ERROR_TIMEOUT))
+    with pytest.raises(EngineAwayError, match="NVML"):
+        await NvmlGpus().read()
 
 
 @pytest.mark.skipif(

@@ -11,6 +11,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from config import docker_fitness
+from config.container_configs import FITNESS, Place
 from config.docker_engine import DockerEngine
 from config.engine import (
     EngineAwayError,
@@ -34,10 +36,12 @@ pytestmark = pytest.mark.engine
 Alter = Callable[[str, bytes], bytes]
 
 
-def engine_at(host: str) -> DockerEngine:
+def engine_at(host: str, *, place: Place | None = None) -> DockerEngine:
     """Muster's view of an engine."""
     return DockerEngine(
-        host, place=place_of_run(), subnets=IPv4Network("10.215.0.0/16")
+        host,
+        place=place or place_of_run(),
+        subnets=IPv4Network("10.215.0.0/16"),
     )
 
 
@@ -169,6 +173,15 @@ def pretends(path: str, body: bytes) -> bytes:
     return json.dumps(found).encode()
 
 
+def counts_nothing(path: str, body: bytes) -> bytes:
+    """An engine on a kernel that knows of no limit of memory."""
+    if not path.endswith("/stats"):
+        return body
+    found = json.loads(body)
+    found["memory_stats"]["limit"] = 0
+    return json.dumps(found).encode()
+
+
 @pytest.mark.parametrize(
     ("asked", "answered"), [(unaltered, says_so), (forgets, unaltered)]
 )
@@ -176,8 +189,9 @@ async def test_limits_in_name_only(
     asked: Alter, answered: Alter, tmp_path: Path
 ) -> None:
     """An engine that can't keep limits is refused before any session."""
+    place = Place(f"t{uuid4().hex}", "127.0.0.1")
     async with standing_before(asked, answered, tmp_path) as host:
-        engine = engine_at(host)
+        engine = engine_at(host, place=place)
         with pytest.raises(EngineUnfitError, match="limits"):
             await engine.check()
         wanted = spec("sleep", "600")
@@ -185,12 +199,40 @@ async def test_limits_in_name_only(
             await engine.ensure(wanted)
         assert not await engine.list_containers()
         await engine.aclose()
-    assert "muster-fitness" not in await docker("images")
+    assert not await tried_by(place)
 
 
-async def test_limits_that_the_kernel_does_not_know(tmp_path: Path) -> None:
+async def tried_by(place: Place) -> str:
+    """What a deployment's check of the engine has left there."""
+    mark = f"label={FITNESS}={place.deployment}"
+    images = await docker("images", "-q", "--filter", mark)
+    return images + await docker("ps", "-aq", "--filter", mark)
+
+
+async def test_what_a_check_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A later one removes it, when nobody can be at it any more."""
+    place = Place(f"t{uuid4().hex}", "127.0.0.1")
+    mark = f"--label={FITNESS}={place.deployment}"
+    await docker("create", mark, BUSYBOX, "true")
+    engine = engine_at(docker_host(), place=place)
+    await engine.check()
+    assert len((await tried_by(place)).split()) == 1
+    await engine.aclose()
+    monkeypatch.setattr(docker_fitness, "_OLD_SECONDS", -60)
+    engine = engine_at(docker_host(), place=place)
+    await engine.check()
+    assert not await tried_by(place)
+    await engine.aclose()
+
+
+@pytest.mark.parametrize(
+    ("asked", "answered"), [(forgets, pretends), (unaltered, counts_nothing)]
+)
+async def test_limits_that_the_kernel_does_not_know(
+    asked: Alter, answered: Alter, tmp_path: Path
+) -> None:
     """An engine that only says what it was told is found out."""
-    async with standing_before(forgets, pretends, tmp_path) as host:
+    async with standing_before(asked, answered, tmp_path) as host:
         engine = engine_at(host)
         await engine.check()
         wanted = spec("sleep", "600", pids_max=32)

@@ -5,6 +5,7 @@ from ipaddress import IPv4Network
 
 import pytest
 
+from config import docker_engine
 from config.container_configs import Place
 from config.docker_engine import DockerEngine
 from config.engine import ContainerSpec, EngineFault, EngineRefusedError
@@ -108,6 +109,23 @@ async def test_faults(
         await engine.ensure(wanted)
     assert caught.value.fault is fault
     assert caught.value.detail.endswith(".")
+    assert not await left_of(wanted.session_id)
+
+
+async def test_a_network_that_was_left(
+    engine: DockerEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a start that died before the container, it is found and removed."""
+    wanted = spec("sleep", "600")
+    labels = place_of_run().labels(wanted).items()
+    marks = [f"--label={name}={value}" for name, value in labels]
+    name = place_of_run().name(wanted.session_id)
+    await docker("network", "create", "--subnet=10.216.0.0/28", *marks, name)
+    assert not await engine.list_containers()  # It may be at its start.
+    monkeypatch.setattr(docker_engine, "_START_SECONDS", -1)
+    (found,) = await engine.list_containers()
+    assert (found.session_id, found.running) == (wanted.session_id, False)
+    await engine.remove(wanted.session_id)
     assert not await left_of(wanted.session_id)
 
 

@@ -80,7 +80,7 @@ class TestLimits:
         assert 0 < worked < 0.2 * lasted + 0.3
         assert 0 < after.cpu_percent < 60
 
-    @pytest.mark.parametrize("folder", ["/tmp", "$HOME", "/dev/shm"])
+    @pytest.mark.parametrize("folder", ["/tmp", "$HOME", "/dev/shm", "/data"])
     async def test_disk(self, engine: DockerEngine, folder: str) -> None:
         """What may be written to holds no more than it may."""
         fill = f"dd if=/dev/zero of={folder}/x bs=1M count=9 2>&1; "
@@ -175,6 +175,19 @@ class TestAnswers:
         pieces = engine.logs(wanted.session_id, follow=True, tail=5)
         assert await anext(pieces) == b"more\n"
         await pieces.aclose()  # type: ignore[attr-defined]  # A generator.
+
+    async def test_logs_that_many_read(self, engine: DockerEngine) -> None:
+        """They keep nobody else from the engine."""
+        wanted = script("echo here; sleep 600")
+        await engine.ensure(wanted)
+        readers = [
+            engine.logs(wanted.session_id, follow=True, tail=5)
+            for _ in range(101)
+        ]
+        assert set(await asyncio.gather(*map(anext, readers))) == {b"here\n"}
+        assert await asyncio.wait_for(engine.find(wanted.session_id), 30)
+        for pieces in readers:
+            await pieces.aclose()  # type: ignore[attr-defined]
 
     async def test_usage(self, engine: DockerEngine) -> None:
         """What it uses, as the kernel counts."""

@@ -180,7 +180,8 @@ async def test_bounds(swarm: Swarm) -> None:
     """A session has no rights, and writes into memory alone."""
     facts = (
         "id -u; grep -E 'Cap|NoNewPrivs' /proc/self/status; touch /x; "
-        "dd if=/dev/zero of=/tmp/x bs=1M count=9 2>/dev/null; du -m /tmp/x"
+        "for x in /data/x /tmp/x; do "
+        "dd if=/dev/zero of=$x bs=1M count=9 2>/dev/null; du -m $x; done"
     )
     wanted = script(facts)
     await swarm.engine.ensure(wanted)
@@ -197,6 +198,7 @@ async def test_bounds(swarm: Swarm) -> None:
     assert "NoNewPrivs:\t1" in text
     assert "Read-only file system" in text
     assert "4\t/tmp/x" in text
+    assert "4\t/data/x" in text
 
 
 async def test_memory(swarm: Swarm) -> None:

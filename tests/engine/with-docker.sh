@@ -105,7 +105,7 @@ inside() {
     start_engine
     for image in busybox python; do
         bash "$here/mkrootfs.sh" $image |
-            docker import - muster-test/$image:1 >/dev/null
+            docker import --change "VOLUME /data" - muster-test/$image:1 >/dev/null
     done
     export MUSTER_TEST_ENGINE=$DOCKER_HOST
     status=0
