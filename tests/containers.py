@@ -35,10 +35,12 @@ async def silent(answer: bytes = b"") -> AsyncIterator[int]:
 
     Whoever goes away is noted in `LEFT`.
     """
+    serving: dict[asyncio.Task[None] | None, asyncio.StreamWriter] = {}
 
     async def serve(
         reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
+        serving[asyncio.current_task()] = writer
         writer.write(answer)
         with suppress(OSError):
             while await reader.read(1024):
@@ -51,6 +53,9 @@ async def silent(answer: bytes = b"") -> AsyncIterator[int]:
         yield server.sockets[0].getsockname()[1]
     finally:
         server.close()
+        for writer in serving.values():
+            writer.transport.abort()
+        await asyncio.gather(*filter(None, serving))
 
 
 async def _answer(request: web.Request) -> web.StreamResponse:

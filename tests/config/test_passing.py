@@ -18,12 +18,14 @@ def _target(port: int) -> Target:
     return Target("x", "127.0.0.1", port, "token", _PREFIX, False)
 
 
-def _scope(method: str, *headers: tuple[bytes, bytes]) -> dict[str, Any]:
+def _scope(
+    method: str, *headers: tuple[bytes, bytes], path: str = "/"
+) -> dict[str, Any]:
     return {
         "type": "http",
         "method": method,
         "scheme": "http",
-        "raw_path": f"{_PREFIX}/".encode(),
+        "raw_path": f"{_PREFIX}{path}".encode(),
         "headers": [(b"host", b"muster.test"), *headers],
         "state": {"request_id": "r"},
         "subprotocols": [],
@@ -32,6 +34,11 @@ def _scope(method: str, *headers: tuple[bytes, bytes]) -> dict[str, Any]:
 
 async def _never(_message: Message) -> None:
     raise AssertionError("nobody is to be told anything")
+
+
+async def _nothing() -> Message:
+    await asyncio.Event().wait()
+    return {}
 
 
 @pytest.mark.parametrize("body", [b"", b"x"])
@@ -59,12 +66,8 @@ async def test_the_client_leaves(body: bytes) -> None:
 
 
 async def _shake_hands(passage: Passage, port: int) -> int:
-    async def receive() -> Message:
-        await asyncio.Event().wait()
-        return {}
-
     return await passage.pass_websocket(
-        _scope("GET"), receive, _never, target=_target(port), query=""
+        _scope("GET"), _nothing, _never, target=_target(port), query=""
     )
 
 
@@ -99,4 +102,33 @@ async def test_no_answer_to_a_handshake(status: int) -> None:
     async with asyncio.timeout(10), containers.silent(said) as port:
         with pytest.raises(UnreachableError):
             await _shake_hands(passage, port)
+        await passage.aclose()
+
+
+async def test_a_client_that_does_not_read_holds_nothing_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Not even the word that its session is over."""
+    monkeypatch.setattr(passing, "_CLOSE_SECONDS", 0.1)
+    passage = Passage(())
+    full = asyncio.Event()
+
+    async def send(message: Message) -> None:
+        if message["type"] != "websocket.accept":
+            full.set()
+            await asyncio.Event().wait()
+
+    async with asyncio.timeout(10), containers.container() as port:
+        passed = asyncio.create_task(
+            passage.pass_websocket(
+                _scope("GET", path="/socket"),
+                _nothing,
+                send,
+                target=_target(port),
+                query="",
+            )
+        )
+        await full.wait()
+        passage.cut("x")
+        assert await passed == 101
         await passage.aclose()
