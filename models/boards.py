@@ -1,7 +1,6 @@
 """Boards: who of an event's guests computes, as shown; and what it came to."""
 
 from datetime import datetime
-from enum import StrEnum
 from typing import Annotated, Self
 
 from pydantic import BaseModel, Field, model_validator
@@ -71,14 +70,6 @@ class BoardQuery(PageQuery):
         max_length=3,
         description="Guests in any of these states.",
     )
-
-
-class BoardDeed(StrEnum):
-    """What an organiser does with sessions on seats."""
-
-    EXTEND = "extend"
-    RESTART = "restart"
-    END = "end"
 
 
 class BoardChoice(RequestModel):

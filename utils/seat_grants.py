@@ -75,24 +75,6 @@ async def find_user_of(template: str) -> str | None:
     return None if document is None else str(document["_id"])
 
 
-async def peak_demand(
-    starts: datetime, ends: datetime, *, but: str | None = None
-) -> int:
-    """GPUs that seats want at most at one moment of a time.
-
-    Args:
-        starts: from then on.
-        ends: up to then, exclusive.
-        but: an event that does not count.
-    """
-    grants = await list_grants(starts)
-    return peak(
-        [demand_of(grant) for grant in grants if grant.id != but],
-        starts=starts,
-        ends=ends,
-    )
-
-
 def demand_of(grant: SeatGrant) -> Demand:
     """What all seats of an event want together."""
     return Demand(grant.wanted_at, grant.closes_at, grant.gpus)
