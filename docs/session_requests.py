@@ -6,11 +6,12 @@ GET_IN_LINE: EndpointDoc = {
     "summary": "Get in line for GPUs",
     "description": """For when `POST /v1/sessions` answers `no-gpu-free`.
 
-The line is served strictly in order. When the GPUs are free they are kept for
-you for some minutes, of which you get a mail: `status` is `offered` then, and
-`POST /v1/sessions` with the same template and GPUs, and no more hours, takes
-them. What is not taken in time goes to the next one. Nobody waits twice: 409
-`session-request-exists`.""",
+The line is served strictly in order; only who asks for more GPUs than there
+are, or than seats of events leave for so many hours, waits until that has
+changed. When the GPUs are free they are kept for you for some minutes, of
+which you get a mail: `status` is `offered` then, and `POST /v1/sessions` with
+the same template and GPUs, and no more hours, takes them. What is not taken in
+time goes to the next one. Nobody waits twice: 409 `session-request-exists`.""",
     "response_description": "Your place in line.",
 }
 

@@ -151,6 +151,7 @@ class SessionOrder:  # pylint: disable=too-many-instance-attributes  # Facts.
         quota: what its owner may use; None where a seat grants it.
         event_id: the event whose seat grants it.
         places: how many such sessions its owner may have at that event.
+        lets_pass: whether those who wait in line go first.
         claim: who starts it; None leaves that to the next who looks.
         deed: names the wish, which is fulfilled once; the session's id.
     """
@@ -162,6 +163,7 @@ class SessionOrder:  # pylint: disable=too-many-instance-attributes  # Facts.
     quota: SessionQuota | None = None
     event_id: str | None = None
     places: int = 1
+    lets_pass: bool = False
     claim: str | None = None
     deed: str | None = None
 

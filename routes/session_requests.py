@@ -11,6 +11,7 @@ from models.session_errors import (
     SessionRequestExistsError,
     SessionRequestNotFoundError,
     TemplateNotFoundError,
+    TooManySessionsError,
 )
 from models.session_requests import SessionRequestCreate, SessionRequestRead
 from routes.dependencies import CurrentUser
@@ -36,6 +37,7 @@ RequestId = Annotated[ObjectId, Path(description="Id of a place in line.")]
         TemplateNotFoundError,
         NoGpuFreeError,
         SessionRequestExistsError,
+        TooManySessionsError,
         *WITH_BODY,
     ),
 )

@@ -372,6 +372,7 @@ async def _require_room(grant: SeatGrant) -> None:
     # What runs on no seat, or outlasts its window, does not end at once.
     for session in await sessions.list_alive():
         demands += sessions.demands_of(session, granted)
+    demands += await sessions.list_offered()
     taken = seat_grants.peak(demands, starts=starts, ends=grant.closes_at)
     feasible = _seats_in(await gpus.count_healthy() - taken, grant)
     if feasible < grant.seats:

@@ -228,8 +228,10 @@ async def sync(devices: Sequence[Device]) -> None:
         if gpu.healthy:
             await _set(gpu.id, healthy=False)
         elif gpu.seen_at < now - _GONE and gpu.session_id is None:
-            # Nobody leases it meanwhile: it is unhealthy.
-            await db.collection(COLLECTION).delete_one({"_id": gpu.id})
+            # It may have come back meanwhile, and been leased.
+            await db.collection(COLLECTION).delete_one(
+                {"_id": gpu.id, "healthy": False, "session_id": None}
+            )
 
 
 async def count_up() -> None:

@@ -216,6 +216,7 @@ async def _start_rehearsed(event_id: str, rehearsal: Rehearsal) -> list[str]:
                 expires_at=rehearsal.ends_at + _SPARE,
                 event_id=rehearsal.id,
                 places=rehearsal.sessions,
+                lets_pass=True,
             )
         )
 

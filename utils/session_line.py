@@ -1,7 +1,7 @@
 """Session line: get in line for GPUs, and be offered them in turn.
 
-Owns no collection. May call: gpus, mails, seat_grants, session_requests,
-session_templates, sessions.
+Owns no collection. May call: gpus, mails, seat_grants, session_limits,
+session_quotas, session_requests, session_templates, sessions.
 
 GPUs are kept for the first in line in one transaction with what says so, and
 with the turn that all take who lease or promise any. So they are in no session
@@ -13,10 +13,8 @@ import heapq
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Final
 
 from config import transactions
-from config.main import settings
 from models.base import Page, PageQuery, utc_now
 from models.exceptions import InvalidRequestError
 from models.logins import Actor
@@ -28,17 +26,17 @@ from models.session_requests import (
     SessionRequestCreate,
     SessionRequestRead,
 )
-from models.sessions import Session
+from models.sessions import Session, SessionOrder
 from utils import (
     gpus,
     mails,
     seat_grants,
+    session_limits,
+    session_quotas,
     session_requests,
     session_templates,
     sessions,
 )
-
-_KEPT: Final = timedelta(minutes=settings.session_offer_minutes)
 
 
 async def get_in_line(
@@ -51,12 +49,23 @@ async def get_in_line(
         InvalidRequestError: the template allows less.
         NoGpuFreeError: there are not so many GPUs at all.
         SessionRequestExistsError: they wait already.
+        TooManySessionsError: it is more than their whole quota.
     """
     template = await session_templates.get_template(new.template)
     if new.gpus > template.gpus_max:
         raise _too_much("gpus", template.gpus_max)
     if new.hours > template.hours_max:
         raise _too_much("hours", template.hours_max)
+    now = utc_now()
+    order = SessionOrder(
+        owner_id=actor.user_id,
+        template=template,
+        gpus=new.gpus,
+        expires_at=now + timedelta(hours=new.hours),
+        quota=session_quotas.quota_of(actor.tier),
+    )
+    # What they have used is back in a week; more than all never is.
+    session_limits.require_hours(order, [], now, since=now)
     there = await gpus.count_healthy()
     if new.gpus > there:
         raise NoGpuFreeError(
@@ -158,7 +167,7 @@ async def _offer_next() -> bool:
         return False
     if not await gpus.hold(request.gpus, request_id=request.id):
         return False
-    until = utc_now() + _KEPT
+    until = utc_now() + session_requests.KEPT
     if not await session_requests.offer(request, until=until):
         return False
     kind = MailKind.SESSION_OFFERED
@@ -179,25 +188,21 @@ async def _offer_next() -> bool:
 async def _find_next() -> SessionRequest | None:
     """Who is offered something next; None while they have to wait on.
 
-    They are first of those whose wish can be fulfilled at all: GPUs may have
-    gone since they came, and may come back. Nobody else is let past.
+    They are first of those whose wish can be fulfilled at all, see
+    `sessions.list_served`. Nobody else is let past.
     """
     there = await gpus.list_all()
-    healthy = sum(gpu.healthy for gpu in there)
     free = sum(
         gpu.healthy and gpu.session_id is None is gpu.request_id
         for gpu in there
     )
     if free == 0:
         return None
-    for request in await session_requests.list_line():
-        if request.status is RequestStatus.WAITING and request.gpus <= healthy:
-            break
-    else:
+    request = next(iter(await sessions.list_served()), None)
+    if request is None or request.gpus > free:
         return None
-    until = utc_now() + _KEPT + timedelta(hours=request.hours)
-    if request.gpus > free:
-        return None
+    kept = session_requests.KEPT
+    until = utc_now() + kept + timedelta(hours=request.hours)
     fits = await sessions.is_unpromised(request.gpus, until=until)
     return request if fits else None
 

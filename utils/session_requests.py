@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from config import db
+from config.main import settings
 from models.base import Page, PageQuery, new_id, utc_now
 from models.logins import Actor
 from models.session_errors import (
@@ -31,6 +32,8 @@ INDEXES: Final = [
     db.IndexModel("forget_at", expireAfterSeconds=0),
 ]
 
+# So long what is offered is kept.
+KEPT: Final = timedelta(minutes=settings.session_offer_minutes)
 # So long one can still see what became of a place.
 _REMEMBERED: Final = timedelta(days=1)
 _IN_LINE: Final = [RequestStatus.WAITING, RequestStatus.OFFERED]

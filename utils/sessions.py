@@ -30,6 +30,7 @@ from models.event_compute import SeatGrant
 from models.exceptions import ForbiddenError
 from models.logins import Actor
 from models.session_errors import NoGpuFreeError, SessionNotFoundError
+from models.session_requests import RequestStatus, SessionRequest
 from models.session_templates import MOST_HOURS
 from models.sessions import (
     ALIVE,
@@ -236,7 +237,7 @@ async def end(
     actor: Actor | None = None,
     error: str | None = None,
 ) -> None:
-    """Ends a session, once; see `ends`.
+    """Says that a session ends, once; a worker takes it down then.
 
     Args:
         session_id: which; what is over, or unknown, is left alone.
@@ -278,8 +279,13 @@ async def end_seat(
 async def end_of_event(
     event_id: str, *, reason: EndReason = EndReason.EVENT_CANCELLED
 ) -> None:
-    """Ends all that runs on an event's seats, with it or without."""
-    await _end_where({"event_id": event_id}, reason)
+    """Ends all that runs on an event's seats; part of a transaction or not."""
+    await _end_where({"event_id": event_id, "slot": {"$gt": -1}}, reason)
+
+
+async def end_of_member(owner_id: str, *, reason: EndReason) -> None:
+    """Ends all that a member runs, on seats too; repeatable."""
+    await _end_where({"owner_id": owner_id, "slot": {"$gt": -1}}, reason)
 
 
 async def end_of_owner(owner_id: str) -> None:
@@ -367,9 +373,9 @@ async def is_unpromised(
     count: int,
     *,
     until: datetime,
-    owner_id: str | None = None,
     event_id: str | None = None,
     but: str | None = None,
+    offer: SessionRequest | None = None,
 ) -> bool:
     """Whether somebody may have so many GPUs until then, whoever has them now.
 
@@ -381,9 +387,9 @@ async def is_unpromised(
     Args:
         count: GPUs.
         until: when they are given back.
-        owner_id: the member, whose own offer does not count.
         event_id: the event whose seat grants them, if one does.
         but: a session that does not count.
+        offer: the offer that is used up by it, if one is.
     """
     now = utc_now()
     grants = await seat_grants.list_grants(now)
@@ -397,16 +403,63 @@ async def is_unpromised(
     for each in await list_alive():
         if each.id != but:
             demands += demands_of(each, granted)
-    demands += [
-        seat_grants.Demand(now, now + each.hours * _HOUR, each.gpus)
-        for each in await session_requests.list_offers()
-        if each.owner_id != owner_id
-    ]
+    demands += await list_offered(but=offer)
     most = max(
         seat_grants.peak(demands, starts=part.starts, ends=part.ends)
         for part in parts
     )
     return most + count <= await gpus.count_healthy()
+
+
+async def list_offered(
+    *, but: SessionRequest | None = None
+) -> list[seat_grants.Demand]:
+    """What is offered in line wants, for as long as it may be had.
+
+    Args:
+        but: the offer that does not count.
+    """
+    now = utc_now()
+    return [
+        seat_grants.Demand(
+            now,
+            (each.offer_expires_at or now) + each.hours * _HOUR,
+            each.gpus,
+        )
+        for each in await session_requests.list_offers()
+        if but is None or each.id != but.id
+    ]
+
+
+async def list_served() -> list[SessionRequest]:
+    """Those who wait and are served in turn, in the order of the line.
+
+    Passed over are those who ask for more than there is, and those whose hours
+    what seats were promised bars, be it for days: GPUs come back, and events
+    end.
+    """
+    line = [
+        each
+        for each in await session_requests.list_line()
+        if each.status is RequestStatus.WAITING
+    ]
+    if not line:
+        return []
+    now = utc_now()
+    healthy = await gpus.count_healthy()
+    grants = await seat_grants.list_grants(now)
+    promised = [seat_grants.demand_of(grant) for grant in grants]
+    return [
+        each
+        for each in line
+        if each.gpus
+        + seat_grants.peak(
+            promised,
+            starts=now,
+            ends=now + session_requests.KEPT + each.hours * _HOUR,
+        )
+        <= healthy
+    ]
 
 
 async def some_stop() -> bool:
@@ -508,15 +561,18 @@ async def finish(session: Session) -> Session | None:
     return await transactions.run(work, turn=gpus.TURN)
 
 
-async def free_lost_leases() -> int:
+async def free_lost_leases(*, but: Collection[str] = ()) -> int:
     """Gives back what sessions have that are over or unknown.
 
     There are none unless somebody restored a part of a backup, or changed
     documents by hand.
+
+    Args:
+        but: sessions whose containers are there still.
     """
     held = {gpu.session_id for gpu in await gpus.list_all()} - {None}
     alive = {session.id for session in await list_alive()}
-    lost = sorted(held - alive, key=str)
+    lost = sorted(held - alive - {*but}, key=str)
 
     async def free(session_id: str) -> bool:
         # Again, in the transaction: it may have begun meanwhile.
@@ -579,8 +635,12 @@ async def _create(order: SessionOrder) -> Session:
 
 
 async def _recent(owner_id: str, now: datetime) -> list[Session]:
-    """Those that live, and all that lived in the last seven days."""
-    return await _find(
+    """Those that live, and all of their quota of the last seven days.
+
+    A seat's session may live for as long as its event, up to a year.
+    """
+    alive = await _find({"owner_id": owner_id, "slot": {"$gt": -1}})
+    lately = await _find(
         {
             "owner_id": owner_id,
             "created_at": {
@@ -589,6 +649,7 @@ async def _recent(owner_id: str, now: datetime) -> list[Session]:
             },
         }
     )
+    return list({each.id: each for each in (*alive, *lately)}.values())
 
 
 async def _lease(
@@ -596,11 +657,10 @@ async def _lease(
 ) -> list[str]:
     """Takes what is offered to the owner in line, or what is free.
 
-    While others wait, nobody else takes anything, but for those whose seat
-    grants it.
+    While others wait who are served in turn, nobody else takes anything, but
+    for those whose seat grants it.
     """
     offer = None
-    await _require_unpromised(order)
     if order.quota is not None:
         offer = await session_requests.find_offer(
             order.owner_id,
@@ -608,8 +668,10 @@ async def _lease(
             gpus=order.gpus,
             hours=(order.expires_at - now) / _HOUR,
         )
-        if offer is None and await session_requests.length() > 0:
-            raise await _no_gpu(order)
+    await _require_unpromised(order, offer=offer)
+    in_line = order.quota is not None or order.lets_pass
+    if in_line and offer is None and await list_served():
+        raise await _no_gpu(order)
     taken = await gpus.lease(
         order.gpus,
         session_id=session_id,
@@ -623,14 +685,17 @@ async def _lease(
 
 
 async def _require_unpromised(
-    order: SessionOrder, *, but: str | None = None
+    order: SessionOrder,
+    *,
+    but: str | None = None,
+    offer: SessionRequest | None = None,
 ) -> None:
     fits = await is_unpromised(
         order.gpus,
         until=order.expires_at,
-        owner_id=order.owner_id,
         event_id=order.event_id,
         but=but,
+        offer=offer,
     )
     if not fits:
         raise await _no_gpu(order)

@@ -124,8 +124,8 @@ BUDGETS: dict[Operation, int] = {
     # first in line are found, promoted, told one by one and counted (5), and
     # the event is read again (1). New images are found and marked (2). Where
     # its seats grant sessions, that is read and written (2), and where they
-    # want more than before, it is proven as by PUT …/compute (4).
-    ("PATCH", "/v1/events/{event_id}"): 21,
+    # want more than before, it is proven as by PUT …/compute (5).
+    ("PATCH", "/v1/events/{event_id}"): 22,
     # What its seats grant is read and removed, in turn; their sessions are
     # found, and ended all at once (5).
     ("POST", "/v1/events/{event_id}/cancel"): 12,
@@ -163,9 +163,9 @@ BUDGETS: dict[Operation, int] = {
     ("GET", "/v1/events/{event_id}/compute"): 3,
     # In a transaction (1): the event is read, the template claimed (2), and
     # what the seats granted before is read; then the turn is taken, what
-    # others were promised, what runs and what there is are read (4), the
-    # promise is written, and an admin's deed (2).
-    ("PUT", "/v1/events/{event_id}/compute"): 12,
+    # others were promised, what runs, what is offered and what there is are
+    # read (5), the promise is written, and an admin's deed (2).
+    ("PUT", "/v1/events/{event_id}/compute"): 13,
     # The event is read, and what its seats grant twice; then as by a
     # cancellation (4), an admin's deed, and the commit.
     ("DELETE", "/v1/events/{event_id}/compute"): 10,
@@ -270,16 +270,16 @@ BUDGETS: dict[Operation, int] = {
     # One more: do seats grant it?
     ("DELETE", "/v1/session-templates/{name}"): 6,
     # The template is read. In a transaction (1), the turn is taken, what the
-    # owner had lately is counted (2), then what is promised, what lives, what
+    # owner has and had is counted (3), then what is promised, what lives, what
     # is offered, and how many are healthy (4), the line (2); GPUs are found and
     # leased (2), and the session is written (1). When the engine has started
     # it, so is that (1).
-    ("POST", "/v1/sessions"): 15,
+    ("POST", "/v1/sessions"): 16,
     ("GET", "/v1/sessions"): 2,
     ("GET", "/v1/sessions/{session_id}"): 2,
     # In a transaction (1), the turn is taken, the session read, what its owner
-    # had is counted (3), and it is written, with what an admin did (2).
-    ("POST", "/v1/sessions/{session_id}/extend"): 8,
+    # has and had is counted (4), and it is written, with what an admin did (2).
+    ("POST", "/v1/sessions/{session_id}/extend"): 9,
     # It is read; in a transaction (1) read again and ended (2), with what an
     # admin did (1).
     ("DELETE", "/v1/sessions/{session_id}"): 6,

@@ -5,7 +5,7 @@ import pytest
 
 from tests import factories
 from tests.problems import assert_problem
-from utils import session_line
+from utils import session_line, session_quotas
 
 PATH = "/v1/session-requests"
 WISH = {"template": "line", "gpus": 1, "hours": 1.0}
@@ -60,6 +60,24 @@ async def test_what_can_never_be(
     assert_problem(await ask(gpus=0), 422, "invalid-request")
     problem = assert_problem(await ask(gpus=3), 409, "no-gpu-free")
     assert problem["free"] == 2
+
+
+async def test_more_than_the_whole_quota(
+    client: httpx.AsyncClient, wish: dict[str, object]
+) -> None:
+    """It would wait for what they may never start."""
+    member = await factories.member()
+    most = session_quotas.quota_of(None).gpu_hours_per_week
+    await factories.session_template("long", gpus_max=4, hours_max=168.0)
+
+    async def ask(hours: float) -> httpx.Response:
+        change = {"template": "long", "gpus": 2, "hours": hours}
+        return await client.post(PATH, json=wish | change, auth=member)
+
+    refused = await ask(most / 2 + 1)
+    problem = assert_problem(refused, 429, "too-many-sessions")
+    assert problem["quota"] == "gpu_hours_per_week"
+    assert (await ask(most / 2)).status_code == 201
 
 
 async def test_somebody_elses(

@@ -358,6 +358,14 @@ class TestRehearse:
         report = await self.rehearsed(event, host, engine, 1)
         assert report.came_up == 1
 
+    async def test_lets_those_in_line_go_first(
+        self, host: Member, engine: Pulls
+    ) -> None:
+        event = await soon(host, 0, prewarm="none")
+        await factories.place_in_line(factories.actor())
+        report = await self.rehearsed(event, host, engine, 1)
+        assert report.came_up == 0
+
     async def test_says_what_went_wrong(
         self, host: Member, engine: Pulls
     ) -> None:

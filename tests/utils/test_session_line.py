@@ -1,22 +1,24 @@
 """The line for GPUs: strictly in order, whoever races."""
 
 import asyncio
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
 from config import db
-from models.base import utc_now
+from models.base import new_id, utc_now
 from models.logins import Actor
 from models.session_errors import (
     NoGpuFreeError,
+    NotEnoughGpusError,
     SessionRequestExistsError,
     SessionRequestNotFoundError,
 )
 from models.session_requests import RequestStatus, SessionRequest
 from models.session_templates import SessionTemplate
 from models.sessions import EndReason, Session, SessionOrder, SessionQuota
+from models.users import Role
 from tests import factories
 from utils import gpus, session_line, session_requests, sessions
 from utils.session_requests import COLLECTION
@@ -46,6 +48,21 @@ async def _end(session: Session) -> None:
     ending = await sessions.find(session.id)
     assert ending is not None
     await sessions.finish(ending)
+
+
+async def _promise(*, gpus: int, starts_at: datetime) -> None:
+    """Has the one seat of an event grant so many GPUs."""
+    host = factories.actor(Role.ADMIN)
+    name = f"seat-{new_id()[:8]}"
+    await factories.session_template(name, gpus_max=4)
+    event = await factories.event(host, starts_at=starts_at, capacity=1)
+    await factories.seat_grant(
+        event,
+        host,
+        template=name,
+        gpus_per_seat=gpus,
+        opens_minutes_before=0,
+    )
 
 
 async def _held() -> dict[str, str | None]:
@@ -121,6 +138,41 @@ class TestOffers:
         assert await session_line.offer_due() == 1
         assert (await _now(gone)).status is RequestStatus.WAITING
         assert (await _now(small)).status is RequestStatus.OFFERED
+
+    async def test_what_was_promised_holds_up_nobody(self) -> None:
+        """Neither in line nor beside it; what is free then is not barred."""
+        await factories.gpus(2)
+        template = await _template()
+        await _promise(gpus=2, starts_at=utc_now() + 24 * HOUR)
+        members = [factories.actor() for _ in range(2)]
+        barred = await factories.place_in_line(members[0], hours=30.0)
+        await sessions.create(_order(factories.actor(), template))
+        short = await factories.place_in_line(members[1])
+        assert await session_line.offer_due() == 1
+        assert (await _now(barred)).status is RequestStatus.WAITING
+        assert (await _now(short)).status is RequestStatus.OFFERED
+
+    async def test_seats_are_not_promised_what_is_offered(self) -> None:
+        """Neither while it is offered, nor for its hours from then on."""
+        await factories.gpus(1)
+        await factories.place_in_line(factories.actor())
+        await session_line.offer_due()
+        with pytest.raises(NotEnoughGpusError):
+            await _promise(gpus=1, starts_at=utc_now() + 1.1 * HOUR)
+        await _promise(gpus=1, starts_at=utc_now() + 1.2 * HOUR)
+
+    async def test_ones_own_offer_counts_beside_ones_session(self) -> None:
+        await factories.gpus(2)
+        member = factories.actor()
+        await _promise(gpus=1, starts_at=utc_now() + 2 * HOUR)
+        session = await sessions.create(_order(member, await _template()))
+        await factories.place_in_line(member, hours=3.0)
+        assert await session_line.offer_due() == 1
+        quota = SessionQuota(concurrent=9, gpu_hours_per_week=999)
+        with pytest.raises(NoGpuFreeError):
+            await sessions.extend(
+                session.id, hours=2, quota=quota, actor=member
+            )
 
     async def test_what_is_not_taken_goes_on(self) -> None:
         await factories.gpus(1)

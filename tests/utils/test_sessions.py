@@ -10,6 +10,7 @@ import pytest
 
 from config import db
 from models.base import new_id, utc_now
+from models.gpus import Gpu
 from models.logins import Actor
 from models.session_errors import (
     NoGpuFreeError,
@@ -26,6 +27,7 @@ from models.sessions import (
     SessionStatus,
 )
 from models.users import Role
+from tests import factories
 from utils import gpus, sessions
 
 pytestmark = pytest.mark.usefixtures("database")
@@ -120,6 +122,26 @@ class TestInventory:
         with pytest.raises(NoGpuFreeError):
             await sessions.create(_order())
 
+    async def test_what_comes_back_meanwhile_is_not_forgotten(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (device,) = await _inventory(1)
+        await gpus.sync([])
+        await db.collection(gpus.COLLECTION).update_one(
+            {"_id": device.id}, {"$set": {"seen_at": utc_now() - 48 * HOUR}}
+        )
+        list_all = gpus.list_all
+
+        async def read_and_come_back() -> list[Gpu]:
+            found = await list_all()
+            monkeypatch.undo()
+            await gpus.sync([device])
+            return found
+
+        monkeypatch.setattr(gpus, "list_all", read_and_come_back)
+        await gpus.sync([])
+        assert await gpus.count_healthy() == 1
+
     async def test_several_workers_at_once(self) -> None:
         await asyncio.gather(*(_inventory(3) for _ in range(8)))
         assert await gpus.count_healthy() == 3
@@ -165,6 +187,13 @@ class TestRaces:
         tried = await asyncio.gather(*(_try(order) for _ in range(10)))
         assert sum(isinstance(each, Session) for each in tried) == 1
         assert sum(isinstance(each, SessionStateError) for each in tried) == 9
+
+    async def test_one_session_a_seat_for_weeks(self) -> None:
+        long = utc_now() + 30 * 24 * HOUR
+        order = _order(quota=None, event_id=new_id(), gpus=0, expires_at=long)
+        first = await sessions.create(order)
+        await factories.age(first, hours=15 * 24)
+        assert isinstance(await _try(order), SessionStateError)
 
     async def test_ended_by_many_finished_once(self) -> None:
         await _inventory(1)
