@@ -45,6 +45,6 @@ ADMINISTER_USER: EndpointDoc = {
     "description": """For admins; what is left out stays.
 
 A new role or tier counts at once for the member's living logins. A disabled member is
-logged out everywhere, and can't log in. Your own account is changed by another
+logged out everywhere, and can't log in; their sessions end. Your own account is changed by another
 admin, so that nobody locks themselves out.""",
 }

@@ -92,7 +92,8 @@ class Session(ExtendedBaseModel):
         host: where its port answers, for Muster.
         host_port: the port there.
         busy_at: when its CPU was last seen to work.
-        cpu_seconds: what its CPU had worked then.
+        cpu_seconds: what its CPU had worked when it was last looked at.
+        looked_at: when that was; None before.
         running_at: when its port first answered.
         end_reason: why it is ended; None while nothing ends it.
         error: what went wrong, in a sentence.
@@ -118,6 +119,7 @@ class Session(ExtendedBaseModel):
     host_port: int | None = None
     busy_at: UtcTime | None = None
     cpu_seconds: float = 0.0
+    looked_at: UtcTime | None = None
     running_at: UtcTime | None = None
     ended_at: UtcTime | None = None
     end_reason: EndReason | None = None

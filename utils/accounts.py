@@ -1,10 +1,11 @@
 """Accounts: what concerns a member and their logins or mails together.
 
 Owns no collection. May call: api_keys, attempts, audit, logins, mails,
-one_time_tokens, tiers, tokens, users. Each use case writes the member first and
-the logins then: a log-in that is made meanwhile is met there, or has read the
-member after that. What nobody could repeat after a crash in between, a new
-password, ends the logins in the member's own transaction as well.
+one_time_tokens, session_line, sessions, tiers, tokens, users. Each use case
+writes the member first and the logins then: a log-in that is made meanwhile is
+met there, or has read the member after that. What nobody could repeat after a
+crash in between, a new password, ends the logins in the member's own
+transaction as well.
 """
 
 from collections.abc import Collection
@@ -24,6 +25,7 @@ from models.one_time_tokens import (
     PasswordResetRequest,
     Purpose,
 )
+from models.sessions import EndReason
 from models.users import Role, User, UserAdminUpdate, UserCreate, UserUpdate
 from utils import (
     api_keys,
@@ -32,6 +34,8 @@ from utils import (
     logins,
     mails,
     one_time_tokens,
+    session_line,
+    sessions,
     tiers,
     tokens,
     users,
@@ -340,6 +344,10 @@ async def _administer(
     # met by the second step, or read what the first one wrote.
     user = await transactions.run(work, turn=user_id)
     await _tell_logins(user)
+    if user.disabled:
+        # Repeatable, as the above: nobody new starts any.
+        await session_line.leave_all(user_id)
+        await sessions.end_of_member(user_id, reason=EndReason.ADMIN)
     return user
 
 

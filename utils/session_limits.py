@@ -15,6 +15,8 @@ WEEK: Final = timedelta(days=7)
 OPEN: Final = [SessionStatus.STARTING, SessionStatus.RUNNING]
 
 _HOUR: Final = timedelta(hours=1)
+# The share of a processor below which nobody works.
+_IDLE_SHARE: Final = 0.01
 
 
 def free_place(
@@ -100,6 +102,33 @@ def require_hours(
             "GPUs.",
             retry_seconds=int((leaves - now).total_seconds()),
         )
+
+
+def work_of(
+    session: Session, *, cpu_seconds: float, now: datetime
+) -> dict[str, datetime | float]:
+    """What a look at the processors of a session changes.
+
+    Only what they worked since the look before decides.
+
+    Args:
+        session: as the look before left it.
+        cpu_seconds: what they have worked so far.
+        now: the present time.
+    """
+    fields: dict[str, datetime | float] = {
+        "cpu_seconds": cpu_seconds,
+        "looked_at": now,
+    }
+    worked = cpu_seconds - session.cpu_seconds
+    if worked < 0:
+        # It was moved, and counts anew.
+        worked = cpu_seconds
+    since = session.looked_at or session.busy_at or now
+    seconds = max((now - since).total_seconds(), 1.0)
+    if worked > seconds * _IDLE_SHARE:
+        fields["busy_at"] = now
+    return fields
 
 
 def require_open(session: Session) -> None:

@@ -1,7 +1,7 @@
 """Session service: brings sessions up, looks after them, takes them down.
 
-Owns no collection. May call: event_compute, gpus, mails, session_quotas,
-session_templates, session_texts, sessions.
+Owns no collection. May call: event_compute, gpus, mails, session_limits,
+session_quotas, session_templates, session_texts, sessions.
 
 What is to be is written first (`sessions`), and done afterwards, by whoever
 claims it. A claim is a lease of some seconds: of a worker that is killed at any
@@ -24,6 +24,7 @@ from config.engine import (
     Container,
     Engine,
     EngineAwayError,
+    EngineFault,
     EngineRefusedError,
     EngineUnfitError,
 )
@@ -51,6 +52,7 @@ from utils import (
     event_compute,
     gpus,
     mails,
+    session_limits,
     session_quotas,
     session_templates,
     session_texts,
@@ -67,8 +69,6 @@ _RENEWAL_SECONDS: Final = 10.0
 _AWAY: Final = timedelta(seconds=5)
 _PROBE: Final = timedelta(seconds=0.5)
 _IDLE_LOOK: Final = timedelta(seconds=15)
-# The share of a processor below which nobody works.
-_IDLE_SHARE: Final = 0.01
 # How long who has a seat now waits for the GPU of who had it before.
 _HANDOVER: Final = timedelta(seconds=20)
 _HANDOVER_LOOK_SECONDS: Final = 0.25
@@ -129,6 +129,10 @@ class SessionService:
             )
         if session.claim != self._me:
             # The deed was done before.
+            if session.end_reason is EndReason.START_FAILED:
+                raise SessionRefusedError(
+                    fault=EngineFault.REFUSED, detail=session.error or ""
+                )
             return session
         # Whoever asks may leave: it goes on.
         return await asyncio.shield(self._begin(self._bring_up(session)))
@@ -211,18 +215,26 @@ class SessionService:
         try:
             found = await self._engine.list_containers()
             await self._check_once()
-            alive = {each.id: each for each in await sessions.list_alive()}
-            for container in found:
-                if container.session_id not in alive:
-                    await self._engine.remove(container.session_id)
-            there = {each.session_id: each for each in found}
-            for session in alive.values():
-                if _should_run(session):
-                    await self._compare(session, there.get(session.id))
         except EngineAwayError:
             # They stay as they are: it may have them still.
             return
-        await sessions.free_lost_leases()
+        alive = {each.id: each for each in await sessions.list_alive()}
+        there = {each.session_id: each for each in found}
+        stuck = []
+        for session_id in there.keys() - alive.keys():
+            try:
+                await self._engine.remove(session_id)
+            except EngineAwayError as error:
+                # It may have its GPUs still; the others are seen to.
+                stuck.append(session_id)
+                _LOG.warning("%s is not removed: %s", session_id, error)
+        for session in alive.values():
+            if _should_run(session):
+                try:
+                    await self._compare(session, there.get(session.id))
+                except EngineAwayError as error:
+                    _LOG.warning("%s is not found: %s", session.id, error)
+        await sessions.free_lost_leases(but=stuck)
 
     async def _check_once(self) -> None:
         """Tells operators early that no session will start here."""
@@ -330,13 +342,18 @@ class SessionService:
                 return await self._hand_on(session, due_at=utc_now() + _AWAY)
             await self._give_up(session.id, str(error))
             raise EngineUnavailableError(str(error)) from None
-        return await self._hand_on(
+        begun = await self._hand_on(
             session,
             container_started=True,
             host=container.host,
             host_port=container.port,
             due_at=utc_now(),
         )
+        if begun.status.is_final:
+            # This worker was taken for dead; its GPUs may be others' by now.
+            with suppress(EngineAwayError):
+                await self._engine.remove(session.id)
+        return begun
 
     async def _give_up(self, session_id: str, error: str) -> None:
         """Takes a session down again that could not start."""
@@ -435,16 +452,13 @@ class SessionService:
         try:
             usage = await self._engine.usage(session.id)
         except EngineAwayError:
-            return {}
-        since = session.busy_at
-        if usage is None or since is None:
-            return {}
-        worked = usage.cpu_seconds - session.cpu_seconds
-        # Between two looks at most: rest before is no excuse for work now.
-        seconds = min((now - since).total_seconds(), _IDLE_LOOK.total_seconds())
-        if worked <= max(seconds, 1.0) * _IDLE_SHARE:
-            return {}
-        return {"busy_at": now, "cpu_seconds": usage.cpu_seconds}
+            usage = None
+        if usage is None:
+            # What can't be seen is not taken for rest.
+            return {"busy_at": now}
+        return session_limits.work_of(
+            session, cpu_seconds=usage.cpu_seconds, now=now
+        )
 
     async def _end(
         self, session: Session, reason: EndReason, *, error: str | None = None
@@ -485,7 +499,14 @@ class SessionService:
                 return changed
             now = await sessions.find(session.id)
             if now is None:
-                return session
+                # It is over, and forgotten.
+                return session.model_copy(
+                    update={"status": SessionStatus.STOPPED}
+                )
+            if now.expires_at != session.expires_at:
+                # When to look, and to warn, was meant for another end.
+                facts = {**facts, "due_at": utc_now()}
+                facts.pop("warned", None)
             session = now
 
     async def _compare(

@@ -18,9 +18,9 @@ from models.session_errors import (
 from models.session_requests import RequestStatus, SessionRequest
 from models.session_templates import SessionTemplate
 from models.sessions import EndReason, Session, SessionOrder, SessionQuota
-from models.users import Role
+from models.users import Role, UserAdminUpdate
 from tests import factories
-from utils import gpus, session_line, session_requests, sessions
+from utils import accounts, gpus, session_line, session_requests, sessions
 from utils.session_requests import COLLECTION
 
 pytestmark = pytest.mark.usefixtures("database")
@@ -278,6 +278,25 @@ class TestLeaving:
         )
         assert await _held() == {"GPU-00": None}
         assert await session_requests.length() == 0
+
+    async def test_a_disabled_account(self) -> None:
+        """Its sessions end, too."""
+        await factories.gpus(2)
+        template = await _template()
+        member = await factories.member()
+        session = await sessions.create(_order(member.actor, template))
+        await factories.place_in_line(member.actor)
+        await session_line.offer_due()
+        await accounts.administer(
+            member.user.id,
+            UserAdminUpdate(disabled=True),
+            actor=factories.actor(Role.ADMIN),
+            if_match=(),
+        )
+        assert set((await _held()).values()) == {None}
+        ending = await sessions.find(session.id)
+        assert ending is not None
+        assert ending.end_reason is EndReason.ADMIN
 
     async def test_a_closed_account(self) -> None:
         await factories.gpus(1)
