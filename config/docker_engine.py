@@ -169,10 +169,6 @@ class DockerEngine:
         async with self._asked() as docker:
             return await measured(docker, name)
 
-    async def has_image(self, image: str) -> bool:
-        """Whether a start need not pull the image."""
-        return await self._images.has(image)
-
     async def pull(self, image: str) -> None:
         """Has the image ready.
 

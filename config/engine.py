@@ -174,9 +174,6 @@ class Engine(Protocol):
     async def usage(self, session_id: str) -> Usage | None:
         """What the container of a session uses; None when it does not run."""
 
-    async def has_image(self, image: str) -> bool:
-        """Whether a start need not pull the image."""
-
     async def pull(self, image: str) -> None:
         """Has the image ready.
 

@@ -28,11 +28,6 @@ class Images:
         self._client = client
         self._running: dict[str, asyncio.Task[None]] = {}
 
-    async def has(self, name: str) -> bool:
-        """Whether it need not be pulled."""
-        async with self._client.asked() as docker:
-            return await _find(docker, name) is not None
-
     async def ready(self, docker: Docker, spec: ContainerSpec) -> Image:
         """The image of a session that starts, pulled where that is quick.
 

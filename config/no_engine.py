@@ -43,10 +43,6 @@ class NoEngine:
         """Says that sessions are off."""
         raise EngineAwayError(_OFF)
 
-    async def has_image(self, image: str) -> bool:
-        """Says that sessions are off."""
-        raise EngineAwayError(_OFF)
-
     async def pull(self, image: str) -> None:
         """Says that sessions are off."""
         raise EngineAwayError(_OFF)

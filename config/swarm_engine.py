@@ -164,10 +164,6 @@ class SwarmEngine:
                     return await measured(docker, container_id)
         return None
 
-    async def has_image(self, image: str) -> bool:
-        """Whether the manager has it; nodes pull for themselves."""
-        return await self._images.has(image)
-
     async def pull(self, image: str) -> None:
         """Has the image ready on the manager.
 
