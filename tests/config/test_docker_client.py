@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from aiodocker import DockerError
 
 from config import docker_engine
 from config.container_configs import Place, container_config, service_config
 from config.docker_answers import Image, ImageConfig, Sample
-from config.docker_client import usage_between
+from config.docker_client import DockerClient, usage_between
 from config.docker_engine import DockerEngine
-from config.engine import ContainerSpec, EngineAwayError
+from config.engine import ContainerSpec, EngineAwayError, EngineSilentError
 from models.base import utc_now
 
 SPEC = ContainerSpec(
@@ -76,6 +77,17 @@ async def test_a_start_has_an_end(
         assert isinstance(answer, EngineAwayError)
         assert "too long" in str(answer)
     assert silent.asked == 1
+
+
+@pytest.mark.parametrize(("status", "silent"), [(900, True), (409, False)])
+async def test_who_refuses_is_there(status: int, silent: bool) -> None:
+    """Only of one that says nothing must all be found out again."""
+    client = DockerClient("unix:///nowhere/docker.sock")
+    with pytest.raises(EngineAwayError) as caught:
+        async with client.asked():
+            raise DockerError(status, "removal is already in progress")
+    assert isinstance(caught.value, EngineSilentError) is silent
+    await client.aclose()
 
 
 def test_how_busy() -> None:
