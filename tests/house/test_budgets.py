@@ -110,7 +110,9 @@ BUDGETS: dict[Operation, int] = {
     # there (1); the logins are found and ended (2); they and the keys are given
     # the role and the tier (2); the last read sees whether another admin was
     # faster.
-    ("PATCH", "/v1/users/{user_id}"): 12,
+    # Of who is disabled, places in line are looked for, and sessions found, in
+    # a transaction (3).
+    ("PATCH", "/v1/users/{user_id}"): 15,
     # The images are found and marked (2) in one transaction (1) with it.
     ("POST", "/v1/events"): 5,
     # One query where the guess of how far a page reaches holds; one that

@@ -50,7 +50,7 @@ async def _end(session: Session) -> None:
     await sessions.finish(ending)
 
 
-async def _promise(*, gpus: int, starts_at: datetime) -> None:
+async def _promise(*, each: int, starts_at: datetime) -> None:
     """Has the one seat of an event grant so many GPUs."""
     host = factories.actor(Role.ADMIN)
     name = f"seat-{new_id()[:8]}"
@@ -60,7 +60,7 @@ async def _promise(*, gpus: int, starts_at: datetime) -> None:
         event,
         host,
         template=name,
-        gpus_per_seat=gpus,
+        gpus_per_seat=each,
         opens_minutes_before=0,
     )
 
@@ -143,7 +143,7 @@ class TestOffers:
         """Neither in line nor beside it; what is free then is not barred."""
         await factories.gpus(2)
         template = await _template()
-        await _promise(gpus=2, starts_at=utc_now() + 24 * HOUR)
+        await _promise(each=2, starts_at=utc_now() + 24 * HOUR)
         members = [factories.actor() for _ in range(2)]
         barred = await factories.place_in_line(members[0], hours=30.0)
         await sessions.create(_order(factories.actor(), template))
@@ -158,13 +158,13 @@ class TestOffers:
         await factories.place_in_line(factories.actor())
         await session_line.offer_due()
         with pytest.raises(NotEnoughGpusError):
-            await _promise(gpus=1, starts_at=utc_now() + 1.1 * HOUR)
-        await _promise(gpus=1, starts_at=utc_now() + 1.2 * HOUR)
+            await _promise(each=1, starts_at=utc_now() + 1.1 * HOUR)
+        await _promise(each=1, starts_at=utc_now() + 1.2 * HOUR)
 
     async def test_ones_own_offer_counts_beside_ones_session(self) -> None:
         await factories.gpus(2)
         member = factories.actor()
-        await _promise(gpus=1, starts_at=utc_now() + 2 * HOUR)
+        await _promise(each=1, starts_at=utc_now() + 2 * HOUR)
         session = await sessions.create(_order(member, await _template()))
         await factories.place_in_line(member, hours=3.0)
         assert await session_line.offer_due() == 1

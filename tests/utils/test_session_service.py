@@ -82,7 +82,7 @@ async def test_what_a_stalled_worker_started_is_removed() -> None:
         wish, actor=factories.actor(), deed=None
     )
     assert session.status is SessionStatus.STOPPED
-    assert engine.there == []
+    assert not engine.there
 
 
 async def test_a_deed_that_failed_says_so_again() -> None:
