@@ -464,7 +464,7 @@ async def _change(
 
 
 async def _replace(old: User, new: User) -> bool:
-    """Puts a member in the place of how they were read, if they are still so."""
+    """Puts a member in the place of the one that was read, if still so."""
     found = {"revision": old.revision}
     if email_key(old.email) == email_key(new.email):
         replaced = await db.collection(COLLECTION).replace_one(
