@@ -102,6 +102,9 @@ async def set_compute(
                 f"{template.gpus_max} GPUs",
             )
         grant = await _promise(_grant_of(event, wish), event_id)
+        # Whoever changes the event's times or capacity meanwhile collides with
+        # this, and finds the grant.
+        await events.count_guests(event_id)
         await _record_if_strange(
             AuditAction.EVENT_COMPUTE_SET,
             event,

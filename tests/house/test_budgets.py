@@ -166,8 +166,9 @@ BUDGETS: dict[Operation, int] = {
     # In a transaction (1): the event is read, the template claimed (2), and
     # what the seats granted before is read; then the turn is taken, what
     # others were promised, what runs, what is offered and what there is are
-    # read (5), the promise is written, and an admin's deed (2).
-    ("PUT", "/v1/events/{event_id}/compute"): 13,
+    # read (5), the promise is written, the event touched, and an admin's deed
+    # (3).
+    ("PUT", "/v1/events/{event_id}/compute"): 14,
     # The event is read, and what its seats grant twice; then as by a
     # cancellation (4), an admin's deed, and the commit.
     ("DELETE", "/v1/events/{event_id}/compute"): 10,

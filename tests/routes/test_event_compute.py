@@ -406,6 +406,28 @@ class TestProof:
         )
         assert sorted(each.status_code for each in answers) == [200] + [409] * 3
 
+    async def test_a_change_and_a_promise_at_once(
+        self, client: Client, organiser: Member
+    ) -> None:
+        """Whichever comes first, the promise follows the event."""
+        events = [
+            await factories.event(organiser.actor, capacity=1) for _ in range(3)
+        ]
+        await asyncio.gather(
+            *(put(client, each, organiser) for each in events),
+            *(
+                client.patch(
+                    f"/v1/events/{each.id}", json={"capacity": 2}, auth=organiser
+                )
+                for each in events
+            ),
+        )
+        for each in events:
+            grant = await seat_grants.find_grant(each.id)
+            shown = await client.get(f"/v1/events/{each.id}", auth=organiser)
+            if grant is not None:
+                assert grant.seats == shown.json()["capacity"]
+
     @pytest.mark.parametrize(
         "change", [{"capacity": 5}, {"ends_at": 3}, {"starts_at": -1}]
     )
