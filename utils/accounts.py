@@ -16,7 +16,11 @@ from pydantic import SecretStr
 from config import transactions
 from models.audit import AuditAction
 from models.base import utc_now
-from models.exceptions import BadCredentialsError, ForbiddenError
+from models.exceptions import (
+    BadCredentialsError,
+    EmailTakenError,
+    ForbiddenError,
+)
 from models.logins import Actor, TokenPair
 from models.mails import Mail, MailKind
 from models.one_time_tokens import (
@@ -72,7 +76,13 @@ async def admit(user: User) -> User:
             await _send_verification(user)
         await _record_own(AuditAction.MEMBER_REGISTERED, user)
 
-    await transactions.run(work, turn=users.email_key(user.email))
+    try:
+        await transactions.run(work, turn=users.email_key(user.email))
+    except EmailTakenError:
+        # It may be themselves: a database that dies after it has written, and
+        # before it says so, is told again.
+        if not await users.find_names([user.id]):
+            raise
     return user
 
 

@@ -485,9 +485,11 @@ class TestImport:
         with counted() as commands:
             result = await _import(client, member, *changed)
         assert result == {**NOTHING, "updated": 150}
-        # What is known, whose seats grant sessions; and the change itself.
+        # What is known, whose seats grant sessions; the change itself; and
+        # whose seats were granted some meanwhile.
         change = [
-            "aggregate", "find", "aggregate", "update", "commitTransaction"
+            "aggregate", "find", "aggregate", "update", "commitTransaction",
+            "find",
         ]  # fmt: skip
         assert commands == ["find"] + change * 2
         now = (await client.get(path, auth=member)).json()

@@ -10,11 +10,11 @@ from pydantic import SecretStr
 from config import transactions
 from models.base import new_id, utc_now
 from models.exceptions import NotAuthenticatedError
-from models.users import Role, UserUpdate
+from models.users import Role, UserCreate, UserUpdate
 from tests import factories
 from tests.commands import counted
 from tests.problems import assert_problem
-from utils import accounts, logins
+from utils import accounts, logins, users
 
 Client = httpx.AsyncClient
 
@@ -70,6 +70,12 @@ class TestRegister:
         problem = assert_problem(response, 422, "invalid-request")
         assert problem["errors"][0]["loc"][0] == "body"
         assert body["password"] not in response.text
+
+    async def test_told_again(self) -> None:
+        """A database that died before it answered had written it."""
+        user = await users.prepare_user(UserCreate(**factories.registration()))
+        for _ in range(2):
+            assert await accounts.admit(user) == user
 
     async def test_taken_in_any_case(self, client: Client) -> None:
         await factories.member(email="ada@example.org")
