@@ -80,8 +80,9 @@ async def admit(user: User) -> User:
         await transactions.run(work, turn=users.email_key(user.email))
     except EmailTakenError:
         # It may be themselves: a database that dies after it has written, and
-        # before it says so, is told again.
-        if not await users.find_names([user.id]):
+        # before it says so, is told again. A transaction around this one has
+        # failed with it, and can read nothing more.
+        if transactions.is_open() or not await users.find_names([user.id]):
             raise
     return user
 
