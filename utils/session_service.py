@@ -20,6 +20,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 
 from config import db, ports, transactions
+from config.chores import end_all, end_if_cancelled
 from config.engine import (
     Container,
     Engine,
@@ -65,6 +66,8 @@ _LOG: Final = logging.getLogger("muster.sessions")
 
 # A claim is renewed so often while a step takes long, such as a pull.
 _RENEWAL_SECONDS: Final = 10.0
+# What a step may take to hand its session on when this process ends.
+_LAST_STEP_SECONDS: Final = 5.0
 # When a step is tried again that the engine was not there for.
 _AWAY: Final = timedelta(seconds=5)
 _PROBE: Final = timedelta(seconds=0.5)
@@ -92,9 +95,7 @@ class SessionService:
 
     async def aclose(self) -> None:
         """Leaves what is under way to other workers."""
-        for step in self._steps:
-            step.cancel()
-        await asyncio.gather(*self._steps, return_exceptions=True)
+        await end_all(self._steps, again_seconds=_LAST_STEP_SECONDS)
 
     # What members do.
 
@@ -547,6 +548,7 @@ class SessionService:
 
         async def renew() -> None:
             while True:
+                end_if_cancelled()
                 await asyncio.sleep(_RENEWAL_SECONDS)
                 with suppress(*db.UNAVAILABLE_ERRORS):
                     await sessions.keep(session_id, claimant=self._me)

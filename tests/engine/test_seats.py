@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -11,6 +11,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from config.chores import end_all
 from config.docker_engine import DockerEngine
 from config.gpus import GpuDevice
 from models.base import utc_now
@@ -86,11 +87,10 @@ class Hall:
         try:
             yield
         finally:
-            for task in tasks:
-                task.cancel()
-            for task in tasks:
-                with suppress(asyncio.CancelledError):
-                    await task
+            await end_all(tasks, again_seconds=1.0)
+        for task in tasks:
+            if not task.cancelled():
+                task.result()
 
     async def running(self, event_id: str, count: int) -> list[Session]:
         """The sessions of an event when so many of them run."""
