@@ -6,6 +6,7 @@ library answers.
 """
 
 import os
+import subprocess
 from collections.abc import Callable
 from ctypes.util import find_library
 from types import SimpleNamespace
@@ -119,6 +120,27 @@ async def test_no_driver(
     assert isinstance(source, NvmlGpus)
     assert not await source.read()
     assert not caplog.records
+
+
+@pytest.mark.skipif(
+    find_library("nvidia-ml") is None, reason="there is no driver here"
+)
+async def test_what_the_driver_shows() -> None:
+    """The same devices that NVIDIA's own command tells."""
+    told = subprocess.run(
+        [
+            "nvidia-smi",
+            "--query-gpu=uuid,name,memory.total",
+            "--format=csv,noheader,nounits",
+        ],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    lines = [line.split(", ") for line in told.stdout.splitlines()]
+    devices = await NvmlGpus().read()
+    assert lines == [[d.id, d.name, str(d.memory_mb)] for d in devices]
+    assert all(device.healthy for device in devices)
 
 
 async def test_a_list(monkeypatch: pytest.MonkeyPatch) -> None:
