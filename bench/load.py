@@ -8,19 +8,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from bench.servers import Server
+from bench.servers import RESULTS, Server
 
 _WRK: Final = "wrk"
+# What has wrk post a body.
+_POSTING: Final = RESULTS / "post.lua"
 _MILLISECONDS: Final = {"us": 0.001, "ms": 1.0, "s": 1000.0, "m": 60_000.0}
 
 
 @dataclass(frozen=True)
 class Request:
-    """What to ask for, and how many clients do so at a time."""
+    """What to ask for, and how many clients do so at a time.
+
+    A body is posted, as JSON.
+    """
 
     path: str
     headers: Mapping[str, str]
     connections: int
+    body: str | None = None
 
 
 @dataclass(frozen=True)
@@ -43,7 +49,7 @@ def require_wrk() -> None:
 
 
 def drive(server: Server, request: Request, *, seconds: int) -> Sample:
-    """Asks one server for some time; every answer must be 200."""
+    """Asks one server for some time; every answer must be 2xx."""
     before = server.cpu_seconds()
     said = subprocess.run(
         _command(server, request, seconds),
@@ -73,6 +79,14 @@ def _command(server: Server, request: Request, seconds: int) -> list[str]:
     command += ["--timeout", "60s"]
     for name, value in request.headers.items():
         command += ["--header", f"{name}: {value}"]
+    if request.body is not None:
+        _POSTING.write_text(
+            'wrk.method = "POST"\n'
+            'wrk.headers["Content-Type"] = "application/json"\n'
+            f"wrk.body = [==[{request.body}]==]\n",
+            encoding="utf-8",
+        )
+        command += ["--script", str(_POSTING)]
     return [*command, server.url(request.path)]
 
 

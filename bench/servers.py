@@ -37,10 +37,21 @@ class Server:
 
     def cpu_seconds(self) -> float:
         """User and system time of its one worker so far."""
-        stat = Path(f"/proc/{self.worker_pid}/stat").read_text(encoding="ascii")
-        # The second field, the name, may hold blanks; it ends with a bracket.
-        fields = stat.rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICKS_A_SECOND
+        return cpu_seconds(self.worker_pid)
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of a process so far, and of its ended children."""
+    stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii")
+    # The second field, the name, may hold blanks; it ends with a bracket.
+    fields = stat.rpartition(")")[2].split()
+    return sum(map(int, fields[11:15])) / _TICKS_A_SECOND
+
+
+def children_of(pid: int) -> list[int]:
+    """The processes that a process has started, and that run."""
+    children = Path(f"/proc/{pid}/task/{pid}/children")
+    return [*map(int, children.read_text(encoding="ascii").split())]
 
 
 @contextmanager
@@ -81,16 +92,28 @@ def bare(
     environment: Mapping[str, str], *, access_log: bool
 ) -> Iterator[Server]:
     """The bare app on the same server, with the same worker class."""
-    port = _free_port()
-    arguments = ["--worker-class", "uvicorn_worker.UvicornWorker"]
-    arguments += ["--bind", f"127.0.0.1:{port}", "--workers", "1"]
-    arguments += ["--no-control-socket"]
-    arguments += ["--access-logfile", "-"] if access_log else []
+    arguments = ["--access-logfile", "-"] if access_log else []
+    with plain(
+        "bare", [*arguments, "bench.bare_app:app"], environment
+    ) as server:
+        yield server
+
+
+@contextmanager
+def plain(
+    name: str,
+    arguments: list[str],
+    environment: Mapping[str, str],
+    *,
+    python: str = sys.executable,
+) -> Iterator[Server]:
+    """Any app on gunicorn and uvicorn as they come, with one worker."""
+    port = free_port()
+    how = ["--worker-class", "uvicorn_worker.UvicornWorker"]
+    how += ["--bind", f"127.0.0.1:{port}", "--workers", "1"]
+    how += ["--no-control-socket"]
     with _gunicorn(
-        "bare",
-        [*arguments, "bench.bare_app:app"],
-        environment,
-        port,
+        name, [*how, *arguments], environment, port, python=python
     ) as server:
         yield server
 
@@ -99,7 +122,7 @@ def bare(
 def _as_muster(
     name: str, target: str, environment: Mapping[str, str], access_log: bool
 ) -> Iterator[Server]:
-    port = _free_port()
+    port = free_port()
     with _gunicorn(
         name,
         ["--config", "python:config.server", target],
@@ -116,12 +139,17 @@ def _as_muster(
 
 @contextmanager
 def _gunicorn(
-    name: str, arguments: list[str], environment: Mapping[str, str], port: int
+    name: str,
+    arguments: list[str],
+    environment: Mapping[str, str],
+    port: int,
+    *,
+    python: str = sys.executable,
 ) -> Iterator[Server]:
     log = RESULTS / f"{name}.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "gunicorn", *arguments],
+            [python, "-m", "gunicorn", *arguments],
             cwd=REPOSITORY,
             env={**os.environ, **environment},
             stdout=output,
@@ -129,13 +157,15 @@ def _gunicorn(
         )
     try:
         _wait_until_open(process, port, log)
-        yield Server(name, port, _only_child(process.pid))
+        (worker,) = children_of(process.pid)
+        yield Server(name, port, worker)
     finally:
         process.terminate()
         process.wait(_STOP_SECONDS)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that nobody listens at."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         return int(probe.getsockname()[1])
 
@@ -154,9 +184,3 @@ def _wait_until_open(
         except OSError:
             time.sleep(0.1)
     sys.exit(f"bench: a server did not start, see {log}")
-
-
-def _only_child(pid: int) -> int:
-    children = Path(f"/proc/{pid}/task/{pid}/children")
-    (worker,) = map(int, children.read_text(encoding="ascii").split())
-    return worker

@@ -49,6 +49,12 @@ class RedisServer:
             assert time.monotonic() < deadline, "redis-server does not answer"
             time.sleep(0.02)
 
+    @property
+    def pid(self) -> int:
+        """Its process; there is one while it runs."""
+        assert self._process is not None
+        return self._process.pid
+
     def stop(self) -> None:
         """Ends it; what it kept is gone."""
         if self._process is not None:

@@ -1,0 +1,1 @@
+"""Muster beside what people would use instead; see ../README.md."""
