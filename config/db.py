@@ -4,7 +4,6 @@ No other module imports the driver: what the interface modules need of it is
 exported here.
 """
 
-import asyncio
 import os
 import secrets
 import threading
@@ -30,12 +29,13 @@ from pymongo.errors import (
     ConnectionFailure,
     DuplicateKeyError,
     ExecutionTimeout,
-    OperationFailure,
     PyMongoError,
     WaitQueueTimeoutError,
 )
 
 from config import telemetry
+from config.changes import LONG_SECONDS, ChangeRefusedError
+from config.indexes import Indexes, create_missing
 from config.origin import origin_of_task
 
 __all__ = [
@@ -47,16 +47,18 @@ __all__ = [
     "Document",
     "DuplicateKeyError",
     "IndexModel",
+    "Indexes",
     "NotATestDatabaseError",
     "OvertakenError",
     "UpdateOne",
     "collection",
     "configure",
     "connected",
-    "create_indexes",
+    "database",
     "drop_test_database",
     "find_by_id",
     "get_client",
+    "hosts_of",
     "insert_missing",
     "new_test_database_name",
     "ping",
@@ -66,7 +68,6 @@ __all__ = [
 
 Document = dict[str, Any]
 Collection = AsyncCollection[Document]
-Indexes = Mapping[str, Sequence[IndexModel]]
 
 # What a caller sees as "the database is away": it may be back in a moment.
 UNAVAILABLE_ERRORS: Final = (
@@ -81,14 +82,6 @@ TEST_PREFIX: Final = "muster_test_"
 # that is away is answered within this time. It bounds the search for a server,
 # the socket's silence and the driver's second try together.
 OPERATION_TIMEOUT_MS: Final = 5_000
-
-# What may take long on a large database: index builds, wiping, dropping.
-_LONG_SECONDS: Final = 24 * 3600.0
-
-# Two workers that create one index at the same moment can collide in the
-# server's catalogue; a collision is over when the other one has finished.
-_INDEX_ATTEMPTS: Final = 20
-_INDEX_PAUSE_SECONDS: Final = 0.1
 
 _DUPLICATE_KEY_CODE: Final = 11000
 
@@ -171,6 +164,11 @@ def get_client() -> AsyncMongoClient[Document]:
     return _connection().client
 
 
+def database() -> AsyncDatabase[Document]:
+    """The database of this process, for those who see to its structure."""
+    return _connection().database
+
+
 def collection(name: str) -> AsyncCollection[Document]:
     """The collection `name`; only its owner in `utils/` asks for it."""
     connection = _connection()
@@ -194,7 +192,9 @@ async def connected(
         try:
             hello = await get_client().admin.command("hello")
             _require_transactions(uri, hello)
-            await create_indexes(indexes)
+            await create_missing(database(), indexes)
+        except ChangeRefusedError as error:
+            raise DatabaseStartError(str(error)) from error
         except (PyMongoError, ValueError) as error:
             raise DatabaseStartError(_start_fault(uri, error)) from error
         yield
@@ -217,13 +217,6 @@ async def ping() -> None:
         pymongo.errors.PyMongoError: it does not.
     """
     await get_client().admin.command("ping")
-
-
-async def create_indexes(indexes: Indexes) -> None:
-    """Creates what is missing of `indexes`; safe in several workers at once."""
-    with pymongo.timeout(_LONG_SECONDS):
-        for name, models in indexes.items():
-            await _create_indexes_of(name, models)
 
 
 async def find_by_id(
@@ -298,6 +291,13 @@ async def replace_all(
         raise OvertakenError(name)
 
 
+def hosts_of(uri: str) -> str:
+    """The servers that a URI names; never its user or password."""
+    # All before the last @ may be a password, slashes and all.
+    place = uri.partition("://")[2].rpartition("@")[2]
+    return place.partition("/")[0]
+
+
 def new_test_database_name() -> str:
     """A name for a database of one test run, unlike any other's."""
     return f"{TEST_PREFIX}{secrets.token_hex(6)}"
@@ -309,10 +309,10 @@ async def wipe_test_database(names: Iterable[str]) -> None:
     Raises:
         NotATestDatabaseError: the database in use is not a test database.
     """
-    database = _test_database()
-    with pymongo.timeout(_LONG_SECONDS):
+    mine = _test_database()
+    with pymongo.timeout(LONG_SECONDS):
         for name in names:
-            await database[name].delete_many({})
+            await mine[name].delete_many({})
 
 
 async def drop_test_database() -> None:
@@ -321,9 +321,9 @@ async def drop_test_database() -> None:
     Raises:
         NotATestDatabaseError: the database in use is not a test database.
     """
-    database = _test_database()
-    with pymongo.timeout(_LONG_SECONDS):
-        await get_client().drop_database(database.name)
+    mine = _test_database()
+    with pymongo.timeout(LONG_SECONDS):
+        await get_client().drop_database(mine.name)
 
 
 def _connection() -> _Connection:
@@ -358,35 +358,24 @@ def _forget_lock_after_fork() -> None:
 os.register_at_fork(after_in_child=_forget_lock_after_fork)
 
 
-async def _create_indexes_of(name: str, models: Sequence[IndexModel]) -> None:
-    for attempt in range(_INDEX_ATTEMPTS):
-        try:
-            await collection(name).create_indexes(list(models))
-            return
-        except OperationFailure:
-            if attempt == _INDEX_ATTEMPTS - 1:
-                raise
-            await asyncio.sleep(_INDEX_PAUSE_SECONDS)
-
-
 def _test_database() -> AsyncDatabase[Document]:
-    database = _connection().database
-    if not database.name.startswith(TEST_PREFIX):
-        raise NotATestDatabaseError(database.name)
-    return database
+    mine = database()
+    if not mine.name.startswith(TEST_PREFIX):
+        raise NotATestDatabaseError(mine.name)
+    return mine
 
 
 def _require_transactions(uri: str, hello: Mapping[str, Any]) -> None:
     # A replica set says its name, and the router of a cluster what it is.
     if "setName" not in hello and hello.get("msg") != "isdbgrid":
         raise DatabaseStartError(
-            f"the database at {_hosts(uri)} is a single server, which has no "
+            f"the database at {hosts_of(uri)} is a single server, which has no "
             "transactions: start it with --replSet, and run rs.initiate() once"
         )
 
 
 def _start_fault(uri: str, error: Exception) -> str:
-    hosts = _hosts(uri)
+    hosts = hosts_of(uri)
     if isinstance(error, UNAVAILABLE_ERRORS):
         return (
             f"the database at {hosts} does not answer: start it, or correct "
@@ -394,9 +383,3 @@ def _start_fault(uri: str, error: Exception) -> str:
         )
     reason = str(error).splitlines()[0]
     return f"the database at {hosts} refuses to serve Muster: {reason}"
-
-
-def _hosts(uri: str) -> str:
-    # All before the last @ may be a password, slashes and all.
-    place = uri.partition("://")[2].rpartition("@")[2]
-    return place.partition("/")[0]

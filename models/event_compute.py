@@ -182,6 +182,16 @@ class SeatGrant(ExtendedBaseModel):
         return self.opens_at - timedelta(minutes=self.prewarm_minutes)
 
 
+class PromisesTurn(ExtendedBaseModel):
+    """What those write who promise or lease GPUs at the same time, as stored.
+
+    Attributes:
+        revision: changes with every turn.
+    """
+
+    revision: str
+
+
 _Minutes = Annotated[JsonInt, Field(ge=0, le=_DAY_MINUTES)]
 
 

@@ -27,6 +27,7 @@ from models.users import Role
 from utils import audit, paging, tokens, users
 
 COLLECTION: Final = "api_keys"
+DOCUMENTS: Final = (ApiKey,)
 INDEXES: Final = [
     db.IndexModel([("user_id", db.ASCENDING), ("created_at", db.ASCENDING)]),
     # A key that never expires has none, and stays.

@@ -9,11 +9,13 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from config import db
+from models.attempts import AttemptCount
 from models.base import utc_now
 from models.exceptions import TooManyAttemptsError
 from utils import tokens
 
 COLLECTION: Final = "attempts"
+DOCUMENTS: Final = (AttemptCount,)
 INDEXES: Final = [db.IndexModel("expires_at", expireAfterSeconds=0)]
 
 _WINDOW_SECONDS: Final = 15 * 60

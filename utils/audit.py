@@ -16,6 +16,7 @@ from models.base import Page, utc_now
 from utils import paging
 
 COLLECTION: Final = "audit"
+DOCUMENTS: Final = (AuditEntry,)
 # Ascending, though the latest are read first: on a descending compound index
 # the embedded server leaves out what is equal to a lower bound.
 _BY_TIME: Final = [("at", db.ASCENDING), ("_id", db.ASCENDING)]

@@ -44,6 +44,7 @@ from utils import (
 )
 
 COLLECTION: Final = "closings"
+DOCUMENTS: Final = (Closing,)
 INDEXES: Final = [db.IndexModel("began_at")]
 
 # Longer than any request that a login began before it ended.

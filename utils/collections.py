@@ -6,7 +6,7 @@ Owns no collection. May call: all owners. The highest rank.
 from collections.abc import Sequence
 from typing import Final
 
-from config import db, files
+from config import db, files, validators
 from utils import (
     api_keys,
     attempts,
@@ -20,6 +20,7 @@ from utils import (
     images,
     logins,
     mails,
+    migrations,
     one_time_tokens,
     rate_windows,
     rsvps,
@@ -45,6 +46,7 @@ _OWNERS: Final = (
     images,
     logins,
     mails,
+    migrations,
     one_time_tokens,
     rate_windows,
     rsvps,
@@ -67,3 +69,12 @@ def declared_indexes() -> db.Indexes:
     for owner in _FILE_OWNERS:
         declared |= files.indexes(owner.COLLECTION)
     return declared
+
+
+def declared_models() -> validators.Models:
+    """What the documents of each collection are, as its owner declares.
+
+    The files' own two collections are not among them: MongoDB's specification
+    says what is in those.
+    """
+    return {owner.COLLECTION: owner.DOCUMENTS for owner in _OWNERS}

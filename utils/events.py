@@ -40,6 +40,7 @@ from models.mails import Mail, MailKind
 from utils import audit, etags, event_pages, images, mails, paging
 
 COLLECTION: Final = "events"
+DOCUMENTS: Final = (Event,)
 INDEXES: Final = [
     # A change names the revision that it read, and is lost on a newer one.
     db.IndexModel("revision", unique=True),

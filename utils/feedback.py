@@ -35,6 +35,7 @@ from models.rsvps import RsvpStatus
 from utils import audit, etags, events, paging, rsvps, users
 
 COLLECTION: Final = "feedback"
+DOCUMENTS: Final = (Feedback,)
 INDEXES: Final = [
     # Nobody rates an event twice.
     db.IndexModel(

@@ -23,6 +23,7 @@ from models.gpus import Gpu, GpuRead
 from utils import paging
 
 COLLECTION: Final = "gpu_inventory"
+DOCUMENTS: Final = (Gpu,)
 INDEXES: Final = [
     db.IndexModel("session_id"),
     db.IndexModel("request_id"),

@@ -41,6 +41,7 @@ from models.http_events import (
 from utils import paging
 
 COLLECTION: Final = "http_events"
+DOCUMENTS: Final = (HttpEvent,)
 INDEXES: Final = [
     db.IndexModel("order"),
     db.IndexModel([("request_id", db.ASCENDING), ("order", db.ASCENDING)]),

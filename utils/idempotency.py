@@ -27,6 +27,7 @@ from models.idempotency import Answer, Marker, Wish
 from utils import tokens
 
 COLLECTION: Final = "idempotency"
+DOCUMENTS: Final = (Marker,)
 INDEXES: Final = [
     # Whoever changes a marker names its owner: of several, one finds it.
     db.IndexModel("owner", unique=True),

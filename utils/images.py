@@ -25,6 +25,7 @@ from models.logins import Actor
 from utils import audit, pictures
 
 COLLECTION: Final = "images"
+DOCUMENTS: Final = (Image,)
 INDEXES: Final = [
     # A change names the revision that it read, and is lost on a newer one.
     db.IndexModel("revision", unique=True),

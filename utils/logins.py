@@ -20,6 +20,7 @@ from models.users import Role, User
 from utils import audit, paging, tokens, users
 
 COLLECTION: Final = "logins"
+DOCUMENTS: Final = (Login,)
 INDEXES: Final = [
     db.IndexModel([("user_id", db.ASCENDING), ("used_at", db.DESCENDING)]),
     # A rotation names the hash that it replaces: of two, one finds it.

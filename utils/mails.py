@@ -23,6 +23,7 @@ from models.base import new_id
 from models.mails import Mail, MailState
 
 COLLECTION: Final = "mails"
+DOCUMENTS: Final = (Mail,)
 INDEXES: Final = [
     # What is queued twice is sent once.
     db.IndexModel("key", unique=True),

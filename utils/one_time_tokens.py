@@ -13,6 +13,7 @@ from models.one_time_tokens import LIFETIMES, OneTimeToken, Purpose
 from utils import tokens
 
 COLLECTION: Final = "one_time_tokens"
+DOCUMENTS: Final = (OneTimeToken,)
 INDEXES: Final = [
     # Whoever deletes it has redeemed it: of several, one does.
     db.IndexModel("hash", unique=True),

@@ -11,8 +11,10 @@ from typing import Final
 from config import db
 from config.token_leases import Share, Window
 from models.base import new_id
+from models.rate_windows import RateWindow
 
 COLLECTION: Final = "rate_windows"
+DOCUMENTS: Final = (RateWindow,)
 INDEXES: Final = [db.IndexModel("expires_at", expireAfterSeconds=0)]
 
 # Machines whose clocks differ still find a window that has ended for others.

@@ -51,6 +51,7 @@ from utils import (
 )
 
 COLLECTION: Final = "rsvps"
+DOCUMENTS: Final = (Rsvp,)
 INDEXES: Final = [
     # Nobody has two places at one event.
     db.IndexModel(

@@ -17,10 +17,11 @@ from typing import Final
 
 from config import db
 from models.base import new_id, utc_now
-from models.event_compute import SeatGrant
+from models.event_compute import PromisesTurn, SeatGrant
 from models.session_errors import EventComputeNotFoundError
 
 COLLECTION: Final = "seat_grants"
+DOCUMENTS: Final = (SeatGrant, PromisesTurn)
 INDEXES: Final = [
     # A change names the revision that it read, and is lost on a newer one.
     db.IndexModel("revision", unique=True),

@@ -24,6 +24,7 @@ from models.session_requests import RequestStatus, SessionRequest
 from utils import paging
 
 COLLECTION: Final = "session_requests"
+DOCUMENTS: Final = (SessionRequest,)
 INDEXES: Final = [
     # Who changes a place names the revision that it read: one of several.
     db.IndexModel("revision", unique=True),

@@ -21,6 +21,7 @@ from models.session_templates import (
 from utils import audit, etags, paging
 
 COLLECTION: Final = "session_templates"
+DOCUMENTS: Final = (SessionTemplate,)
 INDEXES: Final = [
     db.IndexModel("name", unique=True),
     # A change names the revision that it read, and is lost on a newer one.

@@ -52,6 +52,7 @@ from utils import (
 )
 
 COLLECTION: Final = "sessions"
+DOCUMENTS: Final = (Session,)
 INDEXES: Final = [
     # Who changes a session names the revision that it read: one of several.
     db.IndexModel("revision", unique=True),

@@ -53,6 +53,7 @@ from models.tasks import (
 from utils import paging, task_quotas
 
 COLLECTION: Final = "tasks"
+DOCUMENTS: Final = (Task,)
 INDEXES: Final = [
     # Who changes a task names the revision that it read: one of several does.
     db.IndexModel("revision", unique=True),

@@ -38,6 +38,7 @@ from utils import audit, etags, paging
 Quotas = TypeVar("Quotas", TierTaskQuotas, TierSessionQuotas)
 
 COLLECTION: Final = "tiers"
+DOCUMENTS: Final = (Tier,)
 INDEXES: Final = [
     db.IndexModel("name", unique=True),
     # A change names the revision that it read, and is lost on a newer one.

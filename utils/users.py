@@ -34,6 +34,7 @@ from models.users import (
 from utils import etags, images, paging, passwords, search
 
 COLLECTION: Final = "users"
+DOCUMENTS: Final = (User,)
 INDEXES: Final = [
     # Two accounts never share an e-mail: racing registrations meet here.
     db.IndexModel("email_key", unique=True),
