@@ -102,7 +102,7 @@ class MusterWorker(UvicornWorker):
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-bind = f"0.0.0.0:{_settings.port}"
+bind = _settings.bound_to
 workers = _settings.web_concurrency
 worker_class = "config.server.MusterWorker"
 logger_class = "config.server.MusterLogger"

@@ -127,6 +127,11 @@ class Settings(BaseSettings):
     port: int = Field(
         8000, ge=1, le=65535, description="TCP port that `run.sh` serves on."
     )
+    bind_address: str = Field(
+        "0.0.0.0",
+        description="Address that `run.sh` serves on; 127.0.0.1 where a proxy "
+        "on the same machine is in front.",
+    )
     web_concurrency: int = Field(
         4, ge=1, le=256, description="Number of worker processes."
     )
@@ -375,6 +380,13 @@ class Settings(BaseSettings):
     )
 
     @property
+    def bound_to(self) -> str:
+        """BIND_ADDRESS and PORT, as servers are told them."""
+        if ":" in self.bind_address:
+            return f"[{self.bind_address}]:{self.port}"
+        return f"{self.bind_address}:{self.port}"
+
+    @property
     def models_to_warm(self) -> tuple[str, ...]:
         """What WARM_MODELS says."""
         return parts_of(self.warm_models)
@@ -504,6 +516,11 @@ class Settings(BaseSettings):
         if not url.startswith(("unix:///", "tcp://", "http://", "https://")):
             raise ValueError("it must begin with unix:///, tcp:// or https://")
         return url
+
+    @field_validator("bind_address")
+    @classmethod
+    def _check_bind_address(cls, text: str) -> str:
+        return str(ip_address(text))
 
     @field_validator("session_address")
     @classmethod

@@ -64,6 +64,7 @@ def test_dot_env_and_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"SESSION_ADDRESS": "here"}, "SESSION_ADDRESS"),
         ({"SESSION_SUBNETS": "10.0.0.0/29"}, "SESSION_SUBNETS"),
         ({"DOCKER_HOST": "/var/run/docker.sock"}, "DOCKER_HOST"),
+        ({"BIND_ADDRESS": "localhost"}, "BIND_ADDRESS"),
         ({"DATA_DIR": "/proc/nowhere"}, "DATA_DIR"),
         ({"ENVIRONMENT": "prod"}, "ENVIRONMENT"),
         ({"MONGO_DB_URI": "postgres://x"}, "MONGO_DB_URI"),
@@ -165,6 +166,12 @@ def test_mail_sender_and_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = load_settings()
     assert settings.mail_sender.addr_spec == "hello@example.org"
     assert settings.frontend_url == "https://example.org/app"
+
+
+def test_bound_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_settings().bound_to == "0.0.0.0:8000"
+    monkeypatch.setenv("BIND_ADDRESS", "::1")
+    assert load_settings().bound_to == "[::1]:8000"
 
 
 def test_public_address(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,1 @@
+"""Deploying: what runs Muster elsewhere than on a bare server."""
