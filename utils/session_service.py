@@ -359,7 +359,10 @@ class SessionService:
     async def _give_up(self, session_id: str, error: str) -> None:
         """Takes a session down again that could not start."""
         await sessions.end(
-            session_id, reason=EndReason.START_FAILED, error=error
+            session_id,
+            reason=EndReason.START_FAILED,
+            claimant=self._me,
+            error=error,
         )
         session = await sessions.keep(session_id, claimant=self._me)
         if session is not None:
@@ -465,7 +468,9 @@ class SessionService:
         self, session: Session, reason: EndReason, *, error: str | None = None
     ) -> None:
         """Ends a claimed session, and takes it down at once."""
-        await sessions.end(session.id, reason=reason, error=error)
+        await sessions.end(
+            session.id, reason=reason, claimant=self._me, error=error
+        )
         ending = await sessions.keep(session.id, claimant=self._me)
         if ending is not None:
             await self._take_down(ending)

@@ -236,6 +236,7 @@ async def end(
     *,
     reason: EndReason,
     actor: Actor | None = None,
+    claimant: str | None = None,
     error: str | None = None,
 ) -> None:
     """Says that a session ends, once; a worker takes it down then.
@@ -244,12 +245,16 @@ async def end(
         session_id: which; what is over, or unknown, is left alone.
         reason: why.
         actor: who ends it; what is not their own is written down.
+        claimant: the worker who saw it; none of its business when somebody
+            else has claimed the session by now.
         error: what went wrong, in a sentence.
     """
 
     async def work() -> None:
         session = await find(session_id)
         if session is None or session.status not in session_limits.OPEN:
+            return
+        if claimant is not None and session.claim != claimant:
             return
         await _end_all([session], reason, error=error)
         if actor is not None and actor.user_id != session.owner_id:

@@ -307,6 +307,17 @@ class TestEnds:
         assert kept.status is SessionStatus.STOPPING
         assert await sessions.keep(session.id, claimant="other") is None
 
+    async def test_whoever_lost_it_does_not_end_it(self) -> None:
+        """It was taken for dead, and another brings the session up now."""
+        session = await sessions.create(_order(gpus=0, claim="worker"))
+        reason = EndReason.START_FAILED
+        await sessions.end(session.id, reason=reason, claimant="lost")
+        assert await sessions.find(session.id) == session
+        await sessions.end(session.id, reason=reason, claimant="worker")
+        ending = await sessions.find(session.id)
+        assert ending is not None
+        assert ending.status is SessionStatus.STOPPING
+
     async def test_lost_leases(self) -> None:
         await _inventory(2)
         session = await sessions.create(_order())
