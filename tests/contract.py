@@ -7,9 +7,12 @@ import httpx
 
 from app import app
 
+# A method and the template of a path.
+Operation = tuple[str, str]
+
 
 @cache
-def operations() -> dict[tuple[str, str], dict[str, Any]]:
+def operations() -> dict[Operation, dict[str, Any]]:
     """Each documented operation by method and path template."""
     return {
         (method.upper(), path): operation

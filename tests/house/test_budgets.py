@@ -26,7 +26,7 @@ from models.tasks import TaskStatus
 from models.users import Role, UserUpdate
 from tests import factories, firebase
 from tests.commands import counted
-from tests.contract import operations
+from tests.contract import Operation, operations
 from utils import (
     api_keys,
     calendars,
@@ -37,8 +37,6 @@ from utils import (
     rsvps,
     users,
 )
-
-Operation = tuple[str, str]
 
 # The most commands of a request that succeeds, as the operation's costliest
 # body asks for it. Where a caller signs in, the first reads their login; where
@@ -335,7 +333,7 @@ async def _own_calendar(caller: factories.Member) -> dict[str, Any]:
 
 
 # What a request holds besides its path; the caller is known to some.
-_ASKED: dict[
+ASKED: dict[
     Operation,
     Callable[[factories.Member], dict[str, Any] | Awaitable[dict[str, Any]]],
 ] = {
@@ -440,7 +438,7 @@ def _example(
     return {"json": process.example()}
 
 
-_ASKED |= {
+ASKED |= {
     ("POST", f"/v1/processes/{process.path}"): partial(_example, process)
     for process in process_registry.list_processes()
 }
@@ -602,7 +600,7 @@ async def _cost(
         feedback_id=feedback_id,
         path="np-array",
         request_id=_EARLIER["X-Request-ID"],
-        **await _named(),
+        **await named(),
         session_id=await _session_id(other) if "session_id" in template else "",
         session_request_id=(await factories.place_in_line(caller.actor)).id
         if "session_request_id" in template
@@ -628,7 +626,7 @@ async def _asked(
     operation: Operation, caller: factories.Member
 ) -> dict[str, Any]:
     """What the request holds besides its path."""
-    asked = _ASKED[operation](caller) if operation in _ASKED else {}
+    asked = ASKED[operation](caller) if operation in ASKED else {}
     if inspect.isawaitable(asked):
         asked = await asked
     if operation in _PICTURED:
@@ -653,7 +651,8 @@ async def _a_wish() -> dict[str, Any]:
     return {"json": {"template": "line", "hours": 1.0}}
 
 
-async def _named() -> dict[str, str]:
+async def named() -> dict[str, str]:
+    """A tier with a limit, and a session template, of one name."""
     silver = await factories.tier("silver")
     await factories.session_template("silver")
     return {"name": silver.name, "limit_id": silver.limits[0].id}
@@ -743,7 +742,7 @@ class TestBudgets:
         assert set(BUDGETS) == set(operations())
 
     def test_only_operations_are_asked_for(self) -> None:
-        assert {*_ASKED, *_ANONYMOUS} <= set(BUDGETS)
+        assert {*ASKED, *_ANONYMOUS} <= set(BUDGETS)
 
     @pytest.mark.parametrize(
         "method, path", sorted(set(operations()) - WITH_ENGINE)
