@@ -49,8 +49,7 @@ _TOKEN: Final = re.compile(
     r"|(?<=://)[^/@\s]+(?=@)"
 )
 
-# One of these stands in each of them.
-_TOKEN_MARKS: Final = ("mk_", "eyJ", ".", " ", "@")
+_DASHES_OF_AN_ID: Final = 4
 
 # Our ids have 36 characters, our names fewer; random secrets have 43 or more.
 _LONG_PART: Final = re.compile(r"[^/]{43,}")
@@ -86,17 +85,14 @@ def mask_text(text: str) -> str:
         text = _PARAMETER.sub(_mask_value, text)
     if ":" in text:
         text = _MEMBER.sub(_mask_value, text)
-    return _TOKEN.sub(HIDDEN, text)
+    return _mask_tokens(text)
 
 
 def mask_path(path: str) -> str:
     """A path without parts that are tokens."""
     if _LONG_PART.search(path):
         path = _LONG_PART.sub(HIDDEN, path)
-    # Each request has a path, and hardly any a token: 6 µs saved.
-    if any(mark in path for mark in _TOKEN_MARKS):
-        path = _TOKEN.sub(HIDDEN, path)
-    return path
+    return _mask_tokens(path)
 
 
 def mask_query(query: bytes) -> str:
@@ -127,6 +123,29 @@ def on_one_line(text: str) -> str:
     if text.isascii() and text.isprintable():
         return text
     return _CONTROLS.sub(_escape, text)
+
+
+def _mask_tokens(text: str) -> str:
+    return _TOKEN.sub(HIDDEN, text) if _may_hold_token(text) else text
+
+
+def _may_hold_token(text: str) -> bool:
+    """False where `_TOKEN` finds nothing, which takes it ten times as long.
+
+    Each request has a path and a dozen headers, and hardly any holds a token.
+    """
+    if not text.isascii():
+        # Letters that are not ours may be the same to a pattern: a long s.
+        return True
+    lowered = text.lower()
+    return (
+        "mk_" in text
+        or "eyJ" in text
+        or "bearer " in lowered
+        or "basic " in lowered
+        or ("://" in text and "@" in text)
+        or ("." in text and text.count("-") >= _DASHES_OF_AN_ID)
+    )
 
 
 def _mask_value(found: re.Match[str]) -> str:

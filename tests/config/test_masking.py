@@ -30,6 +30,15 @@ _NAMES = st.sampled_from(
 )
 
 
+# What tokens are made of, whole or nearly so.
+_PIECES = st.sampled_from(
+    [
+        *("mk_", "eyJ", "bearer ", "Basic ", "://", "@", ".", "-", " ", "a"),
+        *("0123abcd", "0123abcd-0123-0123-0123-0123456789ab", "abcdefgh"),
+    ]
+)
+
+
 def _any_case(name: str, flips: int) -> str:
     """The name with some letters of the other case."""
     return "".join(
@@ -163,3 +172,9 @@ class TestLines:
 
     def test_letters_of_any_script_stay(self) -> None:
         assert masking.on_one_line("李 José 🎉") == "李 José 🎉"
+
+
+@given(st.lists(_PIECES, max_size=12).map("".join))
+def test_no_token_is_overlooked(text: str) -> None:
+    # Of what is not all ASCII, the pattern itself looks at every letter.
+    assert masking.mask_text(f"ß {text}") == f"ß {masking.mask_text(text)}"
