@@ -3,13 +3,14 @@
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 import pytest_asyncio
+from pwdlib.hashers.argon2 import Argon2Hasher
 from pymongo import monitoring
 
 from config import cache, db, transactions
@@ -99,9 +100,39 @@ def _start_embedded() -> str:
 # pylint: disable=import-outside-toplevel
 
 
+@pytest.fixture(scope="session", name="cheap_passwords")
+def _cheap_passwords() -> Iterator[tuple[object, str]]:
+    """Hashes that cost nothing: most tests only need somebody to be there.
+
+    Gives what stands there otherwise, for `costly_passwords`.
+    """
+    from utils import passwords
+
+    # pylint: disable-next=protected-access
+    costly = passwords._HASHER, passwords._NOBODYS_HASH
+    hasher = Argon2Hasher(time_cost=1, memory_cost=8, parallelism=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(passwords, "_HASHER", hasher)
+        patch.setattr(passwords, "_NOBODYS_HASH", hasher.hash("nobody's"))
+        yield costly
+
+
+@pytest.fixture(name="costly_passwords")
+def _costly_passwords(
+    cheap_passwords: tuple[object, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The service's own hashes, for whom their cost matters."""
+    hasher, nobodys_hash = cheap_passwords
+    monkeypatch.setattr("utils.passwords._HASHER", hasher)
+    monkeypatch.setattr("utils.passwords._NOBODYS_HASH", nobodys_hash)
+
+
 @pytest_asyncio.fixture(scope="session", name="services")
-async def _services() -> AsyncIterator[None]:
+async def _services(
+    cheap_passwords: tuple[object, str],
+) -> AsyncIterator[None]:
     """The app's own lifespan, once a process; its database goes at the end."""
+    del cheap_passwords  # They are in place from here on.
     from app import app
     from config.lifespan import lifespan
     from config.main import settings

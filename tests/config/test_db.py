@@ -167,9 +167,14 @@ class TestWiping:
     async def test_wipes_and_drops(self, fresh_name: str) -> None:
         async with db.connected(URI, fresh_name, declared_indexes()):
             database = db.get_client()[fresh_name]
-            await database["things"].insert_one({"_id": "1"})
-            await db.wipe_test_database(["things"])
-            assert await database["things"].find_one() is None
+            filled = ("things", "more", "most")
+            for name in filled:
+                await database[name].insert_many([{"_id": "1"}, {"_id": "2"}])
+            await database["kept"].insert_one({"_id": "1"})
+            await db.wipe_test_database(["missing", *filled])
+            for name in filled:
+                assert await database[name].find_one() is None
+            assert await database["kept"].find_one() == {"_id": "1"}
             assert fresh_name in await db.get_client().list_database_names()
             await db.drop_test_database()
             names = await db.get_client().list_database_names()

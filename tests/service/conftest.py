@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session", name="service")
 def _service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """One `sh run.sh` for all tests that leave it as it was."""
-    from tests.service.running import Service
+    """One `sh run.sh`, as it is, for all tests that leave it as it was."""
+    from tests.service.running import RUN, Service
 
-    with Service(tmp_path_factory.mktemp("service")) as service:
+    with Service(tmp_path_factory.mktemp("service"), *RUN) as service:
         yield service
 
 

@@ -4,6 +4,7 @@ import os
 import random
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -37,6 +38,10 @@ STOP_SECONDS = 30
 _PORTS = range(10_000, 20_000)
 _SHARE = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 _SHARES = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+
+# To read all certificates takes 20 ms of a processor for each client, and who
+# waits for a service makes many: none of them is asked for here.
+NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 # What the tests' own process was told, and a service must not inherit.
 _OTHERS_SETTINGS = {"DYNO", *map(str.upper, Settings.model_fields)}
@@ -113,7 +118,11 @@ def environment(**settings: str) -> dict[str, str]:
 
 
 class Service:  # pylint: disable=too-many-instance-attributes  # Names.
-    """One Muster with a folder of its own, in a terminal of its own."""
+    """One Muster with a folder of its own, in a terminal of its own.
+
+    Without a command it is `sh run.sh` with two workers: they show what several
+    do, and each more takes seconds of a processor to start.
+    """
 
     def __init__(self, folder: Path, *command: str, **settings: str) -> None:
         self.checkout = link_checkout(folder / "checkout")
@@ -123,6 +132,7 @@ class Service:  # pylint: disable=too-many-instance-attributes  # Names.
         self.settings = {
             "DATA_DIR": str(self.data_dir),
             "PORT": str(self.port),
+            **({} if command else {"WEB_CONCURRENCY": "2"}),
             **settings,
         }
         self._command = [part.format(port=self.port) for part in command or RUN]
@@ -217,6 +227,7 @@ class Service:  # pylint: disable=too-many-instance-attributes  # Names.
             timeout=180,
             limits=httpx.Limits(max_keepalive_connections=0),
             trust_env=False,
+            verify=NO_TLS,
         )
 
     def output(self) -> str:

@@ -15,7 +15,7 @@ from pymongo import MongoClient
 
 from config import db
 from tests import factories
-from tests.service.running import free_port
+from tests.service.running import NO_TLS, free_port
 
 ROOT = Path(__file__).parents[2]
 ADMIN = "admin@example.org"
@@ -31,14 +31,18 @@ class Served:
     def register(self) -> str:
         """Registers a member; returns the e-mail."""
         body = factories.registration()
-        response = httpx.post(f"{self.base_url}/v1/users", json=body)
+        response = httpx.post(
+            f"{self.base_url}/v1/users", json=body, verify=NO_TLS
+        )
         assert response.status_code == 201
         return str(body["email"])
 
     def admin_headers(self) -> dict[str, str]:
         """Headers of a request by the admin, who logs in for them."""
         form = {"username": ADMIN, "password": factories.PASSWORD}
-        login = httpx.post(f"{self.base_url}/v1/auth/login", data=form)
+        login = httpx.post(
+            f"{self.base_url}/v1/auth/login", data=form, verify=NO_TLS
+        )
         return {"Authorization": f"Bearer {login.json()['access_token']}"}
 
 
@@ -73,7 +77,7 @@ def _wait_for(base_url: str) -> None:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         try:
-            httpx.get(base_url)
+            httpx.get(base_url, verify=NO_TLS)
             return
         except httpx.TransportError:
             time.sleep(0.05)

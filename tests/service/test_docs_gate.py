@@ -9,6 +9,7 @@ import pytest
 from config.main import VERSION
 from tests import factories
 from tests.problems import assert_problem
+from tests.service.running import NO_TLS
 from tests.service.serving import ADMIN, Served, served
 
 pytestmark = pytest.mark.service
@@ -46,7 +47,9 @@ def get(
     muster: Served, path: str, headers: dict[str, str] | None = None
 ) -> httpx.Response:
     """GET over a connection of its own."""
-    return httpx.get(f"{muster.base_url}{path}", headers=headers, timeout=20)
+    return httpx.get(
+        f"{muster.base_url}{path}", headers=headers, timeout=20, verify=NO_TLS
+    )
 
 
 class TestAdmin:

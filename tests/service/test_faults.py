@@ -35,7 +35,7 @@ class TestKill:
             victim = min(before)
             os.kill(victim, signal.SIGKILL)
             load.wait_for_more(seconds=HEALS_SECONDS)
-            wait_for(lambda: len(service.workers()) == 4)
+            wait_for(lambda: len(service.workers()) == len(before))
             load.wait_for_more()
         load.check()
         assert set(service.workers()) > before - {victim}

@@ -1,4 +1,4 @@
-"""Idempotency-Key over four workers, one of them killed on the way."""
+"""Idempotency-Key over two workers, one of them killed on the way."""
 
 import asyncio
 import os
@@ -115,7 +115,7 @@ def test_the_first_one_is_killed(
             os.kill(victim, signal.SIGKILL)
         sent.join()
         session.abort_transaction()
-    wait_for(lambda: len(service.workers()) == 4)
+    wait_for(lambda: len(service.workers()) == 2)
     answers: list[httpx.Response] = []
 
     def is_created() -> bool:

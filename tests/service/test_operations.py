@@ -44,7 +44,7 @@ class TestMetrics:
         for worker in service.workers():
             with service.only(worker):
                 assert client.get(_PATH).status_code == 404
-        wait_for(lambda: counted(client) == before + 4)
+        wait_for(lambda: counted(client) == before + 2)
 
     def test_a_dead_worker_leaves_what_it_did(
         self, service: Service, client: httpx.Client
@@ -56,7 +56,7 @@ class TestMetrics:
         os.kill(victim, signal.SIGKILL)
         wait_for(
             lambda: (
-                victim not in service.workers() and len(service.workers()) == 4
+                victim not in service.workers() and len(service.workers()) == 2
             )
         )
         assert counted(client) == before + 1

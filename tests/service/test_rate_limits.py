@@ -17,6 +17,7 @@ from tests.factories import PASSWORD
 from tests.redis_server import RedisServer, require_redis, running_redis
 from tests.service.running import (
     MARKS,
+    RUN,
     Person,
     Service,
     create_admin,
@@ -41,7 +42,7 @@ PATH = "/v1/auth/validate"
 @pytest.fixture(scope="module", name="service")
 def _service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """Four workers."""
-    with Service(tmp_path_factory.mktemp("limits"), **STRICT) as service:
+    with Service(tmp_path_factory.mktemp("limits"), *RUN, **STRICT) as service:
         yield service
 
 

@@ -86,7 +86,7 @@ class TestStop:
             ada = Person.register(client)
             event_id = ada.post_event()["id"]
             started = service.processes()
-            assert len(started) == 7, "master, 4 workers, keeper, server"
+            assert len(started) == 5, "master, 2 workers, keeper, server"
             with Load(service, ada) as load:
                 load.wait_for_more()
                 start = time.monotonic()
@@ -198,6 +198,7 @@ class TestHeroku:
             **database,
             **watched_programs(tmp_path, calls),
             DYNO="web.1",
+            WEB_CONCURRENCY="2",
             ENVIRONMENT="production",
             JWT_SECRET_KEY=SECRET,
             # Nobody is there: mail waits.
@@ -209,7 +210,7 @@ class TestHeroku:
             for worker in service.workers():
                 with service.only(worker):
                     assert ada.get("/v1/users/me").status_code == 200
-            assert len(service.processes()) == 5, "master, 4 workers"
+            assert len(service.processes()) == 3, "master, 2 workers"
             check_indexes(database["MONGO_DB_URI"], database["MONGO_DB_NAME"])
             assert "ERROR" not in service.errors()
             # The way in which a dyno is ended.

@@ -12,6 +12,7 @@ import pytest
 from tests.factories import PARIS, PASSWORD
 from tests.service.running import (
     MARKS,
+    RUN,
     Person,
     Service,
     create_admin,
@@ -27,7 +28,7 @@ HEALS_SECONDS = 15
 
 @pytest.fixture(scope="module", name="service")
 def _service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    with Service(tmp_path_factory.mktemp("seats")) as service:
+    with Service(tmp_path_factory.mktemp("seats"), *RUN) as service:
         yield service
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from tests import factories
 from tests.problems import assert_problem
+from tests.service.running import NO_TLS
 from tests.service.serving import Served, served
 
 pytestmark = pytest.mark.service
@@ -25,7 +26,9 @@ def _muster() -> Iterator[Served]:
 
 @pytest.fixture(name="client")
 def _client(muster: Served) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=muster.base_url, trust_env=False) as client:
+    with httpx.Client(
+        base_url=muster.base_url, trust_env=False, verify=NO_TLS
+    ) as client:
         yield client
 
 

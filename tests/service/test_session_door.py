@@ -20,7 +20,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from config import db
 from models.sessions import Session
 from tests import containers, factories
-from tests.service.running import MARKS, Service
+from tests.service.running import MARKS, NO_TLS, Service
 from utils.sessions import COLLECTION
 
 pytestmark = MARKS
@@ -44,6 +44,7 @@ class Door:
             headers=self.headers,
             timeout=20,
             trust_env=False,
+            verify=NO_TLS,
         )
 
     def socket(self, path: str = "/socket", **options: Any) -> connect:
