@@ -27,7 +27,7 @@ def _muster() -> Iterator[Served]:
 @pytest.fixture(name="client")
 def _client(muster: Served) -> Iterator[httpx.Client]:
     with httpx.Client(
-        base_url=muster.base_url, trust_env=False, verify=NO_TLS
+        base_url=muster.base_url, timeout=60, trust_env=False, verify=NO_TLS
     ) as client:
         yield client
 
