@@ -64,7 +64,7 @@ async def services(
         db.DatabaseStartError: the database can't be used.
     """
     async with (
-        _database_uri(settings) as uri,
+        database_uri(settings) as uri,
         db.connected(uri, settings.mongo_db_name, indexes),
         cache.opened(
             settings.data_dir,
@@ -78,7 +78,12 @@ async def services(
 
 
 @asynccontextmanager
-async def _database_uri(settings: Settings) -> AsyncIterator[str]:
+async def database_uri(settings: Settings) -> AsyncIterator[str]:
+    """Where the database is; the embedded one runs meanwhile.
+
+    Raises:
+        db.DatabaseStartError: it doesn't start.
+    """
     if settings.mongo_db_uri is not None:
         yield settings.mongo_db_uri.get_secret_value()
         return
