@@ -85,9 +85,18 @@ OPERATION_TIMEOUT_MS: Final = 5_000
 
 _DUPLICATE_KEY_CODE: Final = 11000
 
+# MongoDB has a code for a full disk; the embedded database tells what its
+# storage says: that there is no space (28), or, after that, that it gave up.
+_OUT_OF_DISK_SPACE_CODE: Final = 14031
+_STORAGE_FAULTS: Final = ("WT_PANIC", "No space left", "code: 28,")
+
 
 class DatabaseStartError(Exception):
     """The database can't be used; the message is one line for an operator."""
+
+
+class StorageError(ConnectionFailure):
+    """The database answers that it can't read or write its disk."""
 
 
 class OvertakenError(Exception):
@@ -127,6 +136,10 @@ class _Client(AsyncMongoClient[Document]):
         begin = perf_counter()
         try:
             return await super()._retry_internal(*args, **named)
+        except OperationFailure as error:
+            if _is_of_storage(error):
+                raise StorageError("the database can't write") from error
+            raise
         finally:
             name, seconds = getattr(name, "value", name), perf_counter() - begin
             origin_of_task.get().count(name, seconds)
@@ -368,6 +381,13 @@ def _forget_lock_after_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_forget_lock_after_fork)
+
+
+def _is_of_storage(error: OperationFailure) -> bool:
+    text = str(error)
+    return error.code == _OUT_OF_DISK_SPACE_CODE or any(
+        fault in text for fault in _STORAGE_FAULTS
+    )
 
 
 def _test_database() -> AsyncDatabase[Document]:

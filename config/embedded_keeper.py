@@ -24,6 +24,7 @@ from pathlib import Path
 from types import FrameType
 
 from pymongo import MongoClient
+from pymongo.errors import OperationFailure, PyMongoError
 
 from config.embedded import (
     Address,
@@ -49,6 +50,9 @@ _ORPHAN_SECONDS = 5
 _LONGEST_PAUSE_SECONDS = 5
 # A server that lived this long was well: its successor needs no pause.
 _HEALTHY_SECONDS = 10
+# Between two looks whether the server's storage still works; one costs 15 ms.
+_PROBE_SECONDS = 5.0
+_PROBE_TIMEOUT_MS = 1_000
 
 # Without --sync-on-commit a kill loses acknowledged writes. With the default
 # journal file, 2 GB, each start takes 3 to 12 s. The cache is a ceiling, not
@@ -89,8 +93,10 @@ class Keeper:  # pylint: disable=too-few-public-methods  # It only runs.
         if not self._folder.data.exists():
             self._prepare_data()
         port = self._choose_port()
+        probe = _Probe(self._folder)
         while self._is_wanted():
             self._keep_server(port)
+            self._end_broken_server(probe)
             time.sleep(_POLL_SECONDS)
         if self._server is not None:
             _stop(self._server)
@@ -124,6 +130,19 @@ class Keeper:  # pylint: disable=too-few-public-methods  # It only runs.
             _log(f"the server ended with status {status}; starting it again")
         self._started = now
         self._server = self._start(self._folder.data, port, "--auth")
+
+    def _end_broken_server(self, probe: "_Probe") -> None:
+        """Kills a server that lives on without its storage.
+
+        When the disk is full it panics, by its own word "the process must exit
+        and restart", and then refuses all for ever. What it acknowledged is in
+        its journal. One that is only slow is left alone.
+        """
+        server = self._server
+        if server and server.poll() is None and probe.finds_it_broken():
+            _log("the server's storage is broken; killing it")
+            server.kill()
+            server.wait()
 
     def _choose_port(self) -> int:
         """Keeps the port where it can, so that clients come back to it."""
@@ -216,6 +235,36 @@ class Keeper:  # pylint: disable=too-few-public-methods  # It only runs.
             raise ChildProcessError("the keeper is gone already")
 
 
+class _Probe:  # pylint: disable=too-few-public-methods  # One question.
+    """Asks the server, now and then, whether its storage still works."""
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+        self._next = 0.0
+
+    def finds_it_broken(self) -> bool:
+        """Whether the server answers, and can't even look up who asks."""
+        now = time.monotonic()
+        if now < self._next:
+            return False
+        self._next = now + _PROBE_SECONDS
+        address = Address.load(self._folder.address)
+        if address is None:
+            return False
+        uri = f"{address.uri}&serverMonitoringMode=poll"
+        try:
+            with MongoClient[dict[str, object]](
+                uri, timeoutMS=_PROBE_TIMEOUT_MS
+            ) as client:
+                client.admin.command("usersInfo")
+        except OperationFailure:
+            return True
+        except PyMongoError as error:
+            # The driver wraps what it is told while it looks for the server.
+            return "authentication failed" in str(error)
+        return False
+
+
 def _take_server_lock(folder: Folder) -> int:
     """Waits for the end of a server whose keeper was killed.
 
@@ -296,7 +345,9 @@ def _open_log(path: Path) -> None:
 
 def _log(message: str) -> None:
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    print(f"[{now} keeper] {message}", flush=True)
+    # On a full disk the server has to be kept all the more.
+    with contextlib.suppress(OSError):
+        os.write(1, f"[{now} keeper] {message}\n".encode())
 
 
 def main() -> int:

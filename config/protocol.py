@@ -94,6 +94,8 @@ class MusterProtocol(HttpToolsProtocol):
         linger_seconds: so long a refused client may go on sending, lest a
             reset takes the answer from it.
         look_seconds: between two looks at a connection.
+        farewell_seconds: so long a worker that ends waits for a request on a
+            connection where none is under way.
     """
 
     head_seconds = 20.0
@@ -102,6 +104,7 @@ class MusterProtocol(HttpToolsProtocol):
     reader_seconds = 30.0
     linger_seconds = 2.0
     look_seconds = 5.0
+    farewell_seconds = 1.0
 
     def __init__(
         self,
@@ -125,6 +128,7 @@ class MusterProtocol(HttpToolsProtocol):
         self._moved_at = self._since
         self._refused = False
         self._upgrades = False
+        self._ends = False
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(  # type: ignore[override]  # As in uvicorn.
@@ -175,6 +179,8 @@ class MusterProtocol(HttpToolsProtocol):
         if self.parser.should_upgrade():
             self._upgrades = self._is_handshake()
         super().on_headers_complete()
+        if self._ends and not self._upgrades:
+            self.cycle.keep_alive = False
         # What follows a chunked body is no header: it came after the checks.
         self.headers = _NOWHERE  # type: ignore[assignment]  # It has append.
         self._waits_for = _BODY
@@ -199,6 +205,18 @@ class MusterProtocol(HttpToolsProtocol):
         self._since = self.loop.time()
         self.server_state.total_requests += 1
         self.flow.resume_reading()
+
+    def shutdown(self) -> None:
+        """Has the connection end with its next answer; the worker ends.
+
+        uvicorn closes at once where no request is under way. One may have been
+        sent, and not be read yet: its client would find the connection reset.
+        """
+        self._ends = True
+        if self._is_idle():
+            self.loop.call_later(self.farewell_seconds, self._part)
+        else:
+            self.cycle.keep_alive = False
 
     def send_400_response(self, msg: str) -> None:
         """Refuses what the parser did not take; uvicorn calls it."""
@@ -287,6 +305,12 @@ class MusterProtocol(HttpToolsProtocol):
             return False
         size = len(self.url) + sum(len(n) + len(v) for n, v in self.headers)
         return size > MAX_HEAD_BYTES
+
+    def _part(self) -> None:
+        """Closes, unless a request came at last, or a part of one."""
+        is_heard = self._waits_for == _HEAD and self._heard_at > self._since
+        if self._is_idle() and not is_heard:
+            self.transport.close()
 
     def _look(self) -> None:
         self._timer = self.loop.call_later(self.look_seconds, self._look)

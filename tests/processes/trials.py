@@ -93,6 +93,14 @@ def trial_touch(path: str, seconds: float) -> str:
     return path
 
 
+def trial_append(path: str, line: str) -> str:
+    """Adds a line to a file, a moment after it began."""
+    time.sleep(0.1)
+    with open(path, "a", encoding="ascii") as file:
+        file.write(f"{line}\n")
+    return line
+
+
 @process(schedule="*/10 * * * *")
 def trial_tick(word: str = "tick") -> str:
     """Runs by itself, every ten minutes."""

@@ -97,6 +97,14 @@ def link_rooms(folder: Path) -> Path:
     return checkout
 
 
+def link_trials(folder: Path) -> Path:
+    """The same, with the tests' processes among its own."""
+    checkout = link_rooms(folder)
+    trial = REPOSITORY / "tests/processes/trials.py"
+    (checkout / "utils/processes/trials.py").symlink_to(trial)
+    return checkout
+
+
 def environment(**settings: str) -> dict[str, str]:
     """What a process of an operator inherits, with these settings."""
     inherited = {

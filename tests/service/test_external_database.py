@@ -1,64 +1,20 @@
 """A database that is not Muster's own goes away and returns."""
 
 import signal
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
-from config.embedded import find_server
 from tests.problems import assert_problem
-from tests.service.running import MARKS, Person, Service, free_port, wait_for
+from tests.service.machines import External
+from tests.service.running import MARKS, Person, Service, wait_for
 
 pytestmark = MARKS
 
 HEALS_SECONDS = 15
 UNAVAILABLE_SECONDS = 8
-
-
-class External:
-    """A server like MongoDB: no password, and nobody who restarts it."""
-
-    def __init__(self, folder: Path, *switches: str) -> None:
-        self._folder = folder
-        self._switches = switches
-        self._port = free_port()
-        self.uri = (
-            f"mongodb://127.0.0.1:{self._port}/"
-            "?directConnection=true&retryWrites=false"
-        )
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        """Starts it, without waiting."""
-        settings = self._folder / "empty.toml"
-        settings.touch()
-        # It lives until `kill`.
-        # pylint: disable-next=consider-using-with
-        self._process = subprocess.Popen(
-            [
-                *(find_server(), "--config", settings),
-                *("--host", "127.0.0.1", "--port", str(self._port)),
-                *("--storage-path", self._folder / "data"),
-                *("--sync-on-commit", "--log-file-max", "128MB"),
-                *self._switches,
-            ],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-
-    def signal(self, number: signal.Signals) -> None:
-        """Sends a signal to it."""
-        assert self._process is not None
-        self._process.send_signal(number)
-
-    def kill(self) -> None:
-        """Ends it without a warning."""
-        self.signal(signal.SIGKILL)
-        assert self._process is not None
-        self._process.wait()
 
 
 @pytest.fixture(name="external", scope="module")

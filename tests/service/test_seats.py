@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from tests.factories import PARIS, PASSWORD
+from tests.service.agreement import check_agreement
 from tests.service.running import (
     MARKS,
     RUN,
@@ -98,20 +99,6 @@ async def _register_all(service: Service) -> list[dict[str, str]]:
     return await asyncio.gather(
         *(asyncio.to_thread(register, number) for number in range(CLIENTS))
     )
-
-
-def check_agreement(admin: Person, path: str) -> tuple[int, int]:
-    """Counters and list say the same; returns seats taken and waiting."""
-    event = admin.get(path).json()
-    guests = admin.list_all(f"{path}/rsvps")
-    going = [guest for guest in guests if guest["status"] == "going"]
-    places = [guest["position"] for guest in guests if guest["position"]]
-    ids = [guest["user"]["id"] for guest in guests]
-    assert len(ids) == len(set(ids))
-    assert event["seats_taken"] == len(going) <= event["capacity"]
-    assert event["waitlisted"] == len(guests) - len(going)
-    assert places == list(range(1, event["waitlisted"] + 1))
-    return event["seats_taken"], event["waitlisted"]
 
 
 def post_event(admin: Person) -> str:

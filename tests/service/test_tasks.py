@@ -30,7 +30,7 @@ class Workers:
     """Workers of the test run's own database."""
 
     def __init__(self, folder: Path, **settings: str) -> None:
-        self._checkout = _checkout_with_trials(folder)
+        self._checkout = running.link_trials(folder / "checkout")
         self._settings = settings
         self._log = folder / "workers.log"
         self.running: list[subprocess.Popen[bytes]] = []
@@ -75,14 +75,6 @@ class Workers:
     def log(self) -> str:
         """What they said."""
         return self._log.read_text("utf-8")
-
-
-def _checkout_with_trials(folder: Path) -> Path:
-    """The repository, with the tests' processes among its own."""
-    checkout = running.link_rooms(folder / "checkout")
-    trial = trials.FOLDER / "trials.py"
-    (checkout / "utils/processes/trials.py").symlink_to(trial)
-    return checkout
 
 
 @pytest.fixture(name="found")

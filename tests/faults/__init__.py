@@ -1,0 +1,1 @@
+"""Faults: what is killed, held, cut off or full, and what must hold then."""
