@@ -1,4 +1,4 @@
-"""Counts what the driver sends to the database."""
+"""Counts what the driver sends to the database, and looks what it asks for."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,6 +6,8 @@ from typing import Final
 
 from pymongo import monitoring
 
+from config import db
+from tests.query_shapes import Shape, led_nowhere, sender, shapes_of
 
 _LEASES: Final = "rate_windows"
 
@@ -16,6 +18,10 @@ class _Recorder(monitoring.CommandListener):
     def __init__(self) -> None:
         self.names: list[str] | None = None
         self.leases: list[str] | None = None
+        # Each shape, and who sent it first.
+        self._shapes: dict[Shape, str] = {}
+        self._new: dict[Shape, str] = {}
+        self.asked: list[Shape] | None = None
 
     def started(self, event: monitoring.CommandStartedEvent) -> None:
         """Notes a command, unless it is one of those that count requests.
@@ -28,6 +34,18 @@ class _Recorder(monitoring.CommandListener):
         noted = self.leases if is_lease else self.names
         if noted is not None:
             noted.append(name)
+        for shape in shapes_of(name, event.command):
+            if self.asked is not None:
+                self.asked.append(shape)
+            who = self._shapes.get(shape)
+            # A test may ask as it likes, and Muster the same after it.
+            if who is None or who.startswith("tests"):
+                self._shapes[shape] = self._new[shape] = sender()
+
+    def new_shapes(self) -> dict[Shape, str]:
+        """What was asked for since the last call, but for what was before."""
+        new, self._new = self._new, {}
+        return new
 
     def succeeded(self, event: monitoring.CommandSucceededEvent) -> None:
         """Nothing to note: the start was."""
@@ -37,6 +55,23 @@ class _Recorder(monitoring.CommandListener):
 
 
 RECORDER: Final = _Recorder()
+
+
+def check_queries(declared: db.Indexes) -> None:
+    """Whether an index leads to all that was asked for so far.
+
+    Raises:
+        AssertionError: the database would read all of a collection that grows.
+    """
+    new = RECORDER.new_shapes()
+    if not new:
+        return
+    indexes = {
+        name: [list(model.document["key"].items()) for model in models]
+        for name, models in declared.items()
+    }
+    astray = led_nowhere(new, indexes)
+    assert not astray, "\n".join(astray)
 
 
 @contextmanager
@@ -59,3 +94,14 @@ def counted_leases() -> Iterator[list[str]]:
         yield names
     finally:
         RECORDER.leases = None
+
+
+@contextmanager
+def asked_for() -> Iterator[list[Shape]]:
+    """What the commands that are sent inside the block look for."""
+    shapes: list[Shape] = []
+    RECORDER.asked = shapes
+    try:
+        yield shapes
+    finally:
+        RECORDER.asked = None

@@ -15,7 +15,7 @@ from pymongo import monitoring
 
 from config import cache, db, transactions
 from config.embedded import EmbeddedDatabase
-from tests.commands import RECORDER
+from tests.commands import RECORDER, check_queries
 
 _DATA_DIR = "MUSTER_TEST_DATA_DIR"
 _URI = "MUSTER_TEST_DB_URI"
@@ -154,6 +154,7 @@ async def _database(services: None) -> AsyncIterator[None]:
 
     yield services
     await db.wipe_test_database(declared_indexes())
+    check_queries(declared_indexes())
     # What was cached shows what is not there any more.
     cache.forget_all()
 

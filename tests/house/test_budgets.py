@@ -25,8 +25,10 @@ from models.one_time_tokens import Purpose
 from models.tasks import TaskStatus
 from models.users import Role, UserUpdate
 from tests import factories, firebase
-from tests.commands import counted
+from tests.commands import asked_for, counted
 from tests.contract import Operation, operations
+from tests.house.shard_keys import HOT, strays
+from tests.query_shapes import Shape
 from utils import (
     api_keys,
     calendars,
@@ -581,8 +583,11 @@ async def _proof(
 
 async def _cost(
     client: httpx.AsyncClient, operation: Operation, *, signed_in: bool
-) -> list[str]:
-    """The commands of one successful request; an admin may make them all."""
+) -> tuple[list[str], list[Shape]]:
+    """What one successful request sends, and what that looks for.
+
+    An admin may make them all.
+    """
     method, template = operation
     caller, other = await factories.admin(), await factories.member()
     event_id, feedback_id = await _event_id(other, signed_in), ""
@@ -615,11 +620,12 @@ async def _cost(
     await client.get("/v1/events", headers=_EARLIER)
     # Nothing is cached: that is what it costs at most.
     cache.forget_all()
-    auth = caller if signed_in else None
-    with counted() as commands:
-        response = await client.request(method, path, auth=auth, **asked)
+    with counted() as commands, asked_for() as shapes:
+        response = await client.request(
+            method, path, auth=caller if signed_in else None, **asked
+        )
     assert response.is_success, response.text
-    return commands
+    return commands, shapes
 
 
 async def _asked(
@@ -751,14 +757,18 @@ class TestBudgets:
         self, client: httpx.AsyncClient, method: str, path: str
     ) -> None:
         signed_in = "security" in operations()[method, path]
-        commands = await _cost(client, (method, path), signed_in=signed_in)
+        commands, shapes = await _cost(
+            client, (method, path), signed_in=signed_in
+        )
         assert len(commands) <= BUDGETS[method, path], commands
+        if (method, path) in HOT:
+            assert strays(shapes) == []
 
     @pytest.mark.parametrize("method, path", _ANONYMOUS)
     async def test_is_one_less_for_nobody(
         self, client: httpx.AsyncClient, method: str, path: str
     ) -> None:
-        commands = await _cost(client, (method, path), signed_in=False)
+        commands, _ = await _cost(client, (method, path), signed_in=False)
         assert len(commands) < BUDGETS[method, path], commands
 
 
