@@ -29,6 +29,7 @@ from pymongo.errors import (
     ConnectionFailure,
     DuplicateKeyError,
     ExecutionTimeout,
+    OperationFailure,
     PyMongoError,
     WaitQueueTimeoutError,
 )
@@ -73,6 +74,7 @@ Collection = AsyncCollection[Document]
 UNAVAILABLE_ERRORS: Final = (
     ConnectionFailure,
     ExecutionTimeout,
+    OperationFailure,
     WaitQueueTimeoutError,
 )
 
