@@ -15,6 +15,9 @@ with_engine() {
     packages=$(python -c 'import sys; print(sys.prefix)')/share/muster-jupyter
     sh tests/engine/get-jupyter.sh "$packages" ||
         echo "test.sh: no Jupyter server could be fetched" >&2
+    wheels=$(python -c 'import sys; print(sys.prefix)')/share/muster-wheels
+    sh tests/engine/get-wheels.sh "$wheels" ||
+        echo "test.sh: no packages of the image could be fetched" >&2
     env -u MONGO_DB_URI tests/engine/with-docker.sh \
         python -m pytest -n "${TEST_PROCESSES:-auto}" --dist worksteal "$@"
 }

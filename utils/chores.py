@@ -125,6 +125,20 @@ def declared_chores(
     )
 
 
+def frozen_chores(limiter: rate_limits.RateLimiter) -> tuple[Chore, ...]:
+    """The chores of a process that is frozen whenever it serves nobody.
+
+    It only keeps up with what it must know itself. All that others wait for,
+    such as mail, is left to processes that go on.
+
+    Args:
+        limiter: what it admits requests by.
+    """
+    return (
+        _reading_tiers(limiter.apply, task_quotas.apply, session_quotas.apply),
+    )
+
+
 def _of_seats() -> tuple[Chore, ...]:
     return (
         Chore(

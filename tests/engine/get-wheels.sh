@@ -1,0 +1,13 @@
+#!/bin/sh
+# Has the packages of the image ready for the test that builds it, once: where
+# tests run, there is no network.
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+folder=$1
+lock=$here/../../deploy/requirements.lock
+if cmp -s "$lock" "$folder/requirements.lock"; then exit 0; fi
+rm -rf "$folder"
+python -m pip download --quiet --no-deps --only-binary :all: \
+    --disable-pip-version-check --require-hashes --dest "$folder" \
+    --requirement "$lock"
+cp "$lock" "$folder/requirements.lock"
