@@ -134,8 +134,10 @@ async def _services(
     """The app's own lifespan, once a process; its database goes at the end."""
     del cheap_passwords  # They are in place from here on.
     from app import app
+    from config import changes, validators
     from config.lifespan import lifespan
     from config.main import settings
+    from utils.collections import declared_models
 
     # Read before `pytest_configure`, they name a database that others use too.
     assert settings.mongo_db_name == os.environ["MONGO_DB_NAME"]
@@ -143,6 +145,10 @@ async def _services(
     app.state.chores = ()
     app.state.chores_of = lambda *_: ()
     async with lifespan(app):
+        # What the service writes in any test is what its models declare.
+        mine = db.database()
+        for change in await validators.differences(mine, declared_models()):
+            await changes.apply(mine, change)
         yield
         await db.drop_test_database()
 

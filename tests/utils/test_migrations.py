@@ -108,7 +108,9 @@ class TestTurn:
             nonlocal inside, most
             inside += 1
             most = max(most, inside)
-            await asyncio.sleep(0.01)
+            # The first one stays until all others have asked.
+            while len(waited) < 3:
+                await asyncio.sleep(0.01)
             inside -= 1
 
         waited: list[Any] = []
