@@ -3,21 +3,24 @@
 import json
 import os
 import re
+import signal
 import subprocess
-import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from tests.service.running import REPOSITORY
+from tests.service.running import REPOSITORY, environment
 
 # What no two runs have in common.
-_IDS: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_IDS: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|\b[0-9a-f]{24}\b")
 _NUMBERS: Final = re.compile(r"\d[\d.:TZ+-]*")
 # What a machine compares: `going`, `/problems/no-seat`, `event.approved`.
 _WORD: Final = re.compile(r"[a-z/][a-z./-]*")
 _LEFT_OUT: Final = "…"
 _MARK: Final = "-- the next command --"
+_HOST: Final = "localhost:8000"
+_FILE: Final = re.compile(r"^`([\w.]+)`:\n\n```\w+\n(.*?)^```", re.DOTALL | re.M)
 
 
 @dataclass(frozen=True)
@@ -47,8 +50,14 @@ def steps(text: str) -> list[Step]:
     ]
 
 
+def write_files(text: str, *, url: str, folder: Path) -> None:
+    """Writes down the files that a page shows whole, below their names."""
+    for name, shown in _FILE.findall(text):
+        (folder / name).write_text(_at(url, shown), "utf-8")
+
+
 def answers(
-    typed: list[Step], *, url: str, folder: Path, **variables: str
+    typed: list[Step], *, url: str, folder: Path, **settings: str
 ) -> list[str]:
     """What each command prints, in one terminal; all must succeed.
 
@@ -56,29 +65,30 @@ def answers(
         typed: the commands.
         url: where the service is that pages call `localhost:8000`.
         folder: where the terminal stands.
-        variables: what was exported there before.
+        settings: of Muster, as they were exported there before.
     """
-    host = url.removeprefix("http://")
     script = "".join(f"{each.command}\necho; echo '{_MARK}'\n" for each in typed)
-    terminal = subprocess.run(
+    with subprocess.Popen(
         ["sh", "-e"],
-        input=script.replace("localhost:8000", host),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        capture_output=True,
-        check=False,
         cwd=folder,
-        timeout=240,
-        env={
-            **os.environ,
-            **variables,
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        },
-    )
-    printed = [each.strip() for each in terminal.stdout.split(_MARK)]
+        env=environment(**settings),
+        start_new_session=True,
+    ) as terminal:
+        try:
+            output, errors = terminal.communicate(_at(url, script), 240)
+        finally:
+            # What it started, and did not end.
+            with suppress(ProcessLookupError):
+                os.killpg(terminal.pid, signal.SIGKILL)
+    printed = [each.strip() for each in output.split(_MARK)]
     assert terminal.returncode == 0, (
         typed[len(printed) - 1].command,
         printed[-1],
-        terminal.stderr,
+        errors,
     )
     return printed[:-1]
 
@@ -110,6 +120,10 @@ def agrees(said: str, answer: str) -> bool:
         return _agree(json.loads(shown), found, whole=whole)
     pattern = ".*".join(map(re.escape, _form(said).split(_LEFT_OUT)))
     return re.fullmatch(pattern, _form(answer), re.DOTALL) is not None
+
+
+def _at(url: str, text: str) -> str:
+    return text.replace(_HOST, url.removeprefix("http://"))
 
 
 def _step(typed: str) -> Step:

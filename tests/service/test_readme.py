@@ -3,32 +3,17 @@
 import json
 import os
 import re
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from config.settings import Settings
+from tests.service import terminal
 from tests.service.serving import ROOT, served
 
 pytestmark = pytest.mark.service
 
-README = (ROOT / "README.md").read_text("utf-8")
-
-
-def _steps() -> list[tuple[str, str]]:
-    """The commands of the README's terminals, with what they print."""
-    terminals = re.findall(r"^```console\n(.*?)^```", README, re.DOTALL | re.M)
-    return [
-        (command, printed)
-        for terminal in terminals
-        for command, _, printed in (
-            step.partition("\n")
-            for step in re.split(r"^\$ ", terminal, flags=re.M)[1:]
-        )
-    ]
+README = terminal.page("README.md")
 
 
 def _form(printed: str) -> Any:
@@ -47,30 +32,20 @@ def _shape(value: Any) -> Any:
 
 
 def test_the_tour() -> None:
-    steps = [step for step in _steps() if "activate" not in step[0]]
-    assert len(steps) >= 6
+    typed = [
+        step for step in terminal.steps(README) if "activate" not in step.command
+    ]
+    assert len(typed) >= 6
     with served() as muster:
-        mark = "-- the next command --"
-        host = muster.base_url.removeprefix("http://")
-        script = "".join(
-            f"{command}\necho; echo '{mark}'\n" for command, _ in steps
-        ).replace("localhost:8000", host)
-        terminal = subprocess.run(
-            ["sh", "-e"],
-            input=script,
-            text=True,
-            capture_output=True,
-            check=True,
-            cwd=ROOT,
-            env={
-                **os.environ,
-                "MONGO_DB_NAME": muster.database,
-                "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-            },
+        printed = terminal.answers(
+            typed,
+            url=muster.base_url,
+            folder=ROOT,
+            MONGO_DB_NAME=muster.database,
+            MONGO_DB_URI=os.environ["MONGO_DB_URI"],
         )
-    answers = terminal.stdout.split(mark)[:-1]
-    for (command, printed), answer in zip(steps, answers, strict=True):
-        assert _form(answer.strip()) == _form(printed.strip()), command
+    for step, answer in zip(typed, printed, strict=True):
+        assert _form(answer) == _form(step.printed), step.command
 
 
 def test_two_commands_are_there() -> None:
