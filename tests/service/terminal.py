@@ -13,14 +13,18 @@ from typing import Any, Final
 from tests.service.running import REPOSITORY, environment
 
 # What no two runs have in common.
-_IDS: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|\b[0-9a-f]{24}\b")
+_IDS: Final = re.compile(
+    r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|\b[0-9a-f]{24}\b"
+)
 _NUMBERS: Final = re.compile(r"\d[\d.:TZ+-]*")
 # What a machine compares: `going`, `/problems/no-seat`, `event.approved`.
 _WORD: Final = re.compile(r"[a-z/][a-z./-]*")
 _LEFT_OUT: Final = "…"
 _MARK: Final = "-- the next command --"
 _HOST: Final = "localhost:8000"
-_FILE: Final = re.compile(r"^`([\w.]+)`:\n\n```\w+\n(.*?)^```", re.DOTALL | re.M)
+_FILE: Final = re.compile(
+    r"^`([\w.]+)`:\n\n```\w+\n(.*?)^```", re.DOTALL | re.M
+)
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,9 @@ def answers(
         folder: where the terminal stands.
         settings: of Muster, as they were exported there before.
     """
-    script = "".join(f"{each.command}\necho; echo '{_MARK}'\n" for each in typed)
+    script = "".join(
+        f"{each.command}\necho; echo '{_MARK}'\n" for each in typed
+    )
     with subprocess.Popen(
         ["sh", "-e"],
         stdin=subprocess.PIPE,
@@ -143,8 +149,9 @@ def _form(text: str) -> str:
 
 def _agree(said: Any, found: Any, *, whole: bool) -> bool:
     if isinstance(said, dict) and isinstance(found, dict):
-        names = said.keys() == found.keys() if whole else said.keys() <= found.keys()
-        return names and all(
+        if said.keys() - found.keys() or (whole and len(said) < len(found)):
+            return False
+        return all(
             _agree(value, found[name], whole=whole)
             for name, value in said.items()
         )

@@ -1,4 +1,4 @@
-"""The contributors' guide: its module is added to a copy of Muster, and works."""
+"""The contributors' guide: its module is added to a copy, and works."""
 
 import os
 import re

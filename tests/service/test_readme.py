@@ -33,7 +33,9 @@ def _shape(value: Any) -> Any:
 
 def test_the_tour() -> None:
     typed = [
-        step for step in terminal.steps(README) if "activate" not in step.command
+        step
+        for step in terminal.steps(README)
+        if "activate" not in step.command
     ]
     assert len(typed) >= 6
     with served() as muster:
