@@ -85,7 +85,7 @@ def answers(
         start_new_session=True,
     ) as terminal:
         try:
-            output, errors = terminal.communicate(_at(url, script), 240)
+            output, errors = terminal.communicate(_at(url, script), 400)
         finally:
             # What it started, and did not end.
             with suppress(ProcessLookupError):
