@@ -13,6 +13,7 @@ import pytest
 from pymongo import MongoClient
 
 from config import db
+from tests.deploy.proxies import GUIDE
 from tests.service.running import (
     MARKS,
     REPOSITORY,
@@ -70,6 +71,28 @@ class TestProcfile:
                 assert worker.wait(30) == 0
             finally:
                 worker.kill()
+
+
+class TestGuide:
+    """Its other commands are run where what they make is needed."""
+
+    def test_what_it_names_is_there(self) -> None:
+        named = set(re.findall(r"\bdeploy/[\w./-]*\w", GUIDE))
+        made = {"deploy/.env", "deploy/environment", "deploy/tls/privkey.pem",
+                "deploy/tls/fullchain.pem", "deploy/tls"}  # fmt: skip
+        assert made <= named | {"deploy/tls"}
+        for path in named - made:
+            # The beginning of the names of several.
+            assert list(REPOSITORY.glob(f"{path}*")), path
+
+    def test_setup_starts_nothing(self) -> None:
+        done = subprocess.run(
+            ["sh", "run.sh", "setup"],
+            cwd=REPOSITORY, env=environment(), capture_output=True, text=True,
+            check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert "Muster is at" not in done.stdout
 
 
 class TestUnits:
