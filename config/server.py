@@ -10,6 +10,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import time
 from types import FrameType
 from typing import Any
 
@@ -38,6 +39,9 @@ _folders: list[str] = []
 
 # A killed arbiter is noticed within this time.
 _NOTIFY_SECONDS = 1
+
+# Before a worker that could not start is replaced by another one.
+_PAUSE_SECONDS = 1.0
 
 # Closing the embedded database writes a checkpoint, seconds at the most.
 _CLOSE_SECONDS = 60.0
@@ -87,6 +91,26 @@ class MusterWorker(UvicornWorker):
         "timeout_graceful_shutdown": _DRAIN_SECONDS,
         "timeout_notify": _NOTIFY_SECONDS,
     }
+
+    def run(self) -> None:
+        """Serves; one that replaces another, and can't start, is replaced.
+
+        The arbiter takes it for a fault of the app, and would end the service,
+        though the others serve: the database may be away for a moment. The
+        first workers do end it: nobody was served yet.
+        """
+        try:
+            super().run()
+        except SystemExit as ending:
+            if ending.code != Arbiter.WORKER_BOOT_ERROR or self.is_first:
+                raise
+            time.sleep(_PAUSE_SECONDS)
+            sys.exit(1)
+
+    @property
+    def is_first(self) -> bool:
+        """Whether it is one of those that the service began with."""
+        return bool(self.age <= self.cfg.workers)
 
     async def callback_notify(self) -> None:
         """Tells the arbiter that this worker is well, if there is one."""

@@ -7,7 +7,7 @@ field that a query asks for, all of a collection is read.
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -42,8 +42,10 @@ class Shape:
         equal: fields of which it names the values.
         ranges: fields that it bounds.
         choices: for each branch of an `$or`, the fields that it adds.
-        sort: what the database sorts by, in turn, before it cuts.
-        limited: whether it wants a few documents only.
+        sort: what the database sorts by, in turn, before it cuts; nothing where
+            all is wanted.
+        mixes: whether one clause offers a choice of values and a range: the
+            embedded database reads all for it.
     """
 
     command: str
@@ -52,7 +54,7 @@ class Shape:
     ranges: frozenset[str]
     choices: frozenset[frozenset[str]]
     sort: tuple[str, ...]
-    limited: bool
+    mixes: bool = False
 
     def is_led(self, indexes: Indexes) -> bool:
         """Whether an index leads to what it looks for."""
@@ -64,7 +66,7 @@ class Shape:
             return True
         starts = {key[0] for key in keys}
         few = starts & (_PERSONAL | {"_id"}) & self.equal
-        if self.sort and self.limited and not few:
+        if self.sort and not few:
             return False
         if (self.equal | self.ranges) & starts:
             return True
@@ -78,7 +80,7 @@ class Shape:
         while known < len(key) and key[known] in self.equal:
             known += 1
         wanted = tuple(name for name in self.sort if name not in self.equal)
-        if not (self.sort and self.limited):
+        if not self.sort:
             return False
         return key[known : known + len(wanted)] == wanted
 
@@ -90,9 +92,9 @@ def shapes_of(name: str, command: Mapping[str, Any]) -> list[Shape]:
         return []
     match name:
         case "find":
-            sort = tuple(command.get("sort") or ())
-            limited = bool(command.get("limit"))
-            return [_shape(name, collection, command["filter"], sort, limited)]
+            cut = command.get("sort") if command.get("limit") else None
+            sort = tuple(cut or ())
+            return [_shape(name, collection, command["filter"], sort)]
         case "aggregate":
             return [_of_pipeline(collection, command["pipeline"])]
         case "update" | "delete":
@@ -103,7 +105,7 @@ def shapes_of(name: str, command: Mapping[str, Any]) -> list[Shape]:
         case "count" | "distinct" | "findAndModify":
             asked = command.get("query") or {}
             sort = tuple(command.get("sort") or ())
-            return [_shape(name, collection, asked, sort, bool(sort))]
+            return [_shape(name, collection, asked, sort)]
     return []
 
 
@@ -119,7 +121,7 @@ def led_nowhere(shapes: Mapping[Shape, str], indexes: Indexes) -> list[str]:
         for shape, who in shapes.items()
         if not who.startswith("tests")
         and shape.collection not in SMALL
-        and not shape.is_led(indexes)
+        and (shape.mixes or not shape.is_led(indexes))
     ]
 
 
@@ -144,6 +146,7 @@ def _of_pipeline(
 ) -> Shape:
     stages = [dict(stage) for stage in pipeline]
     condition: dict[str, Any] = {}
+    mixes = bool(stages) and _mixes(stages[0].get("$match", {}))
     # One selective clause comes first, and the rest after it.
     while stages and "$match" in stages[0]:
         condition = {**stages.pop(0)["$match"], **condition}
@@ -151,10 +154,10 @@ def _of_pipeline(
         # It fails without an index; that is enough of a test.
         condition = {"_id": "$geoNear"}
     sort: tuple[str, ...] = ()
-    limited = False
     if len(stages) > 1 and "$sort" in stages[0] and "$limit" in stages[1]:
-        sort, limited = tuple(stages[0]["$sort"]), True
-    return _shape("aggregate", collection, condition, sort, limited)
+        sort = tuple(stages[0]["$sort"])
+    shape = _shape("aggregate", collection, condition, sort)
+    return replace(shape, mixes=mixes)
 
 
 def _shape(
@@ -162,16 +165,13 @@ def _shape(
     collection: str,
     condition: Mapping[str, Any],
     sort: tuple[str, ...] = (),
-    limited: bool = False,
 ) -> Shape:
     equal, ranges = _fields_of(condition)
     choices = [
         frozenset.union(*_fields_of(branch))
         for branch in condition.get("$or", ())
     ]
-    return Shape(
-        command, collection, equal, ranges, frozenset(choices), sort, limited
-    )
+    return Shape(command, collection, equal, ranges, frozenset(choices), sort)
 
 
 def _fields_of(
@@ -192,6 +192,13 @@ def _fields_of(
         elif _RANGES & set(value):
             ranges.add(name)
     return frozenset(equal), frozenset(ranges)
+
+
+def _mixes(clause: Mapping[str, Any]) -> bool:
+    operators = [set(x) for x in clause.values() if _is_operation(x)]
+    return any("$in" in each for each in operators) and any(
+        _RANGES & each for each in operators
+    )
 
 
 def _is_operation(value: object) -> bool:

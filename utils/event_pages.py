@@ -221,7 +221,7 @@ def _spans(walk: event_walks.Walk) -> list[db.Document]:
         # an event touches find it without reading all that is over.
         lower = {
             **select,
-            "lookup.weeks": {"$in": _weeks(walk.as_of, edge)},
+            "lookup.weeks": event_walks.any_of(_weeks(walk.as_of, edge)),
             "starts_at": {"$lt": edge},
         }
     return [lower, upper]
@@ -260,7 +260,9 @@ async def _find(
         circle_km: the radius around `near`, where one is asked for.
         have: how many were found before.
     """
-    pipeline: list[db.Document] = [{"$match": select}]
+    pipeline: list[db.Document] = [
+        {"$match": clause} for clause in _clauses(select)
+    ]
     center = walk.query.center
     if center is not None and circle_km is not None:
         farthest = geo.chord_squared_of_km(circle_km)
@@ -279,6 +281,18 @@ async def _find(
     # In one batch: the driver asks for the first hundred otherwise.
     cursor = await events.aggregate(pipeline, batchSize=walk.limit + 2)
     return await cursor.to_list()
+
+
+def _clauses(select: db.Document) -> list[db.Document]:
+    """A choice of values, and then a range.
+
+    In one clause, the embedded database reads all that is listed for them.
+    """
+    if not any(isinstance(x, dict) and "$in" in x for x in select.values()):
+        return [select]
+    rest = dict(select)
+    span = rest.pop("starts_at", None)
+    return [rest] if span is None else [rest, {"starts_at": span}]
 
 
 def _distance_reached(

@@ -4,6 +4,7 @@ Owns no collection. May call: geo, paging, search. Which events belong to it, in
 which order, and what is left of it at a cursor; `event_pages` asks for them.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -23,6 +24,14 @@ _ACTIVE: Final = {Status.UPCOMING, Status.ONGOING}
 # forged cursor says, it stays a time.
 _FIRST_MS: Final = paging.to_milliseconds(datetime(1, 1, 1, tzinfo=UTC))
 _LAST_MS: Final = paging.to_milliseconds(datetime(9999, 12, 31, tzinfo=UTC))
+
+
+def any_of(values: Sequence[object]) -> object:
+    """What a field must be to be one of `values`.
+
+    The embedded database reads an index along for one value, not for a choice.
+    """
+    return values[0] if len(values) == 1 else {"$in": list(values)}
 
 
 class EventCursor(paging.Cursor):
@@ -76,7 +85,7 @@ class Walk:
         if term is not None:
             return {**listed, "lookup.terms": term}
         if self.query.tag:
-            return {**listed, "tags": {"$in": self.query.tag}}
+            return {**listed, "tags": any_of(self.query.tag)}
         return listed
 
     def sort_keys(self) -> dict[str, int]:

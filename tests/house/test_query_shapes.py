@@ -69,6 +69,15 @@ def test_reads_all(shape: Shape) -> None:
     assert not led_nowhere({shape: "tests/x.py"}, _INDEXES)
 
 
+def test_a_choice_and_a_range() -> None:
+    """In one clause the embedded database reads all for them."""
+    choice, span = {"a": {"$in": [1, 2]}}, {"b": {"$gt": 1}}
+    mixed, apart = match(choice | span), match(choice, {"$match": span})
+    assert led_nowhere({mixed: "utils/x.py"}, _INDEXES)
+    assert not led_nowhere({apart: "utils/x.py"}, _INDEXES)
+    assert not led_nowhere({match({"a": 1} | span): "utils/x.py"}, _INDEXES)
+
+
 @pytest.mark.usefixtures("database")
 async def test_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a module of Muster's would ask for is found."""

@@ -1,5 +1,6 @@
 """A database that is not Muster's own goes away and returns."""
 
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -70,6 +71,21 @@ class TestExternalDatabase:
         finally:
             external.signal(signal.SIGCONT)
         check_heals(member)
+
+    def test_held_while_a_worker_starts(
+        self, external: External, service: Service, member: Person
+    ) -> None:
+        """It can't, and tries again: the others go on, and the master."""
+        victim = service.workers()[0]
+        external.signal(signal.SIGSTOP)
+        try:
+            os.kill(victim, signal.SIGKILL)
+            wait_for(lambda: "startup failed" in service.errors(), 60)
+        finally:
+            external.signal(signal.SIGCONT)
+        wait_for(lambda: service.errors().count("startup complete") > 2, 60)
+        check_heals(member)
+        assert len(service.workers()) == 2
 
     def test_no_embedded_database(self, service: Service) -> None:
         assert not service.folder.path.exists()
