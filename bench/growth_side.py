@@ -1,0 +1,236 @@
+"""One size of `bench.growth`: fills a database, asks, and prints what it cost.
+
+`python -m bench.growth_side events|members|guests SIZE ROUNDS`, with Muster's
+settings in the environment; the last line is JSON. What is filled already
+stays, so that a second run only asks.
+"""
+
+import asyncio
+import json
+import statistics
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import httpx
+from pydantic import SecretStr
+from pymongo import monitoring
+
+from app import app
+from bench.fill import CENTER, fill
+from config import cache, db
+from config.lifespan import lifespan
+from config.main import settings
+from models.base import new_id, utc_now
+from models.events import EventCreate
+from models.logins import Actor
+from models.rsvps import Rsvp, RsvpStatus
+from models.users import Role, User, UserCreate
+from utils import events, logins, rsvps, users
+
+_PASSWORD: Final = "correct horse battery"
+_BATCH: Final = 500
+_SEATS: Final = 500
+_EVENT: Final = {
+    "title": "Gathering",
+    "description": "",
+    "starts_at": "2040-01-01T10:00Z",
+    "ends_at": "2040-01-01T12:00Z",
+    "tags": ["workshop"],
+    "online_url": "https://example.org/",
+    "capacity": _SEATS,
+}
+_ASKED: Final = ("find", "aggregate")
+
+
+@dataclass
+class _Listener(monitoring.CommandListener):
+    """Keeps what is sent to the database while it is told to."""
+
+    sent: list[dict[str, Any]] | None = None
+
+    def started(self, event: monitoring.CommandStartedEvent) -> None:
+        """Keeps a command."""
+        if self.sent is not None:
+            self.sent.append(dict(event.command))
+
+    def succeeded(self, event: monitoring.CommandSucceededEvent) -> None:
+        """Nothing to keep."""
+
+    def failed(self, event: monitoring.CommandFailedEvent) -> None:
+        """Nothing to keep."""
+
+
+LISTENER: Final = _Listener()
+Fill = Callable[[int, User], Awaitable[str]]
+
+
+async def measure(growing: str, size: int, rounds: int) -> dict[str, Any]:
+    """What each endpoint costs at one size."""
+    monitoring.register(LISTENER)
+    # What a worker does by itself would be counted, too.
+    app.state.chores = ()
+    app.state.chores_of = lambda *_: ()
+    async with lifespan(app):
+        admin = await _admin()
+        event_id = await _FILLS[growing](size, admin)
+        login = await logins.create_login(admin, client="bench")
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(
+            transport=transport,
+            base_url="http://bench.test",
+            headers={"Authorization": f"Bearer {login.access_token}"},
+            timeout=600,
+        ) as client:
+            return {
+                f"{method} {path}": await _cost(
+                    client, method, path.format(event_id=event_id), rounds
+                )
+                for method, path in _ENDPOINTS
+            }
+
+
+_NEAR: Final = f"near={CENTER[0]},{CENTER[1]}"
+_ENDPOINTS: Final = [
+    ("GET", "/v1/events/{event_id}"),
+    ("GET", "/v1/events"),
+    ("GET", f"/v1/events?{_NEAR}"),
+    ("GET", "/v1/events?tag=workshop"),
+    ("GET", "/v1/events?q=gathering"),
+    ("GET", "/v1/events?mine=true"),
+    ("GET", "/v1/events/queue"),
+    ("GET", "/v1/users"),
+    ("GET", "/v1/users?q=ada"),
+    ("GET", "/v1/users/me"),
+    ("GET", "/v1/users/me/rsvps"),
+    ("GET", "/v1/events/{event_id}/rsvps"),
+    ("GET", "/v1/events/{event_id}/board"),
+    ("PUT", "/v1/events/{event_id}/rsvp"),
+    ("DELETE", "/v1/events/{event_id}/rsvp"),
+    ("POST", "/v1/events"),
+]
+
+
+async def _cost(
+    client: httpx.AsyncClient, method: str, path: str, rounds: int
+) -> dict[str, Any]:
+    took, sent = [], list[dict[str, Any]]()
+    body: dict[str, Any] | None = None
+    if (method, path) == ("POST", "/v1/events"):
+        body = _EVENT
+    for number in range(rounds):
+        cache.forget_all()
+        # The last one is looked at more closely.
+        LISTENER.sent = sent if number == rounds - 1 else None
+        begin = time.perf_counter()
+        response = await client.request(method, path, json=body)
+        took.append(time.perf_counter() - begin)
+        LISTENER.sent = None
+        if not response.is_success and method != "DELETE":
+            sys.exit(f"bench: {method} {path}: {response.text}")
+    return {
+        "ms": statistics.median(took) * 1000,
+        "commands": len(sent),
+        "examined": await _examined(sent),
+    }
+
+
+async def _examined(sent: list[dict[str, Any]]) -> int | str:
+    """How many documents the reads looked at; "?" where nobody tells."""
+    database = db.get_client()[settings.mongo_db_name]
+    count = 0
+    for command in sent:
+        name = next(iter(command))
+        if name not in _ASKED:
+            continue
+        kept = {
+            key: value
+            for key, value in command.items()
+            if not key.startswith(("$", "lsid", "txnNumber", "startTrans"))
+            and key not in ("autocommit", "maxTimeMS")
+        }
+        told = await database.command(
+            "explain", kept, verbosity="executionStats"
+        )
+        stats = told.get("executionStats")
+        if stats is None:
+            return "?"
+        count += int(stats["totalDocsExamined"])
+    return count
+
+
+async def _admin() -> User:
+    body = UserCreate(
+        first_name="Ada",
+        last_name="Bench",
+        email=f"{new_id()}@example.org",
+        password=SecretStr(_PASSWORD),
+    )
+    return await users.create_user(body, role=Role.ADMIN)
+
+
+async def _fill_events(size: int, _admin: User) -> str:
+    return (await fill(size))["event_id"]
+
+
+async def _fill_members(size: int, admin: User) -> str:
+    """Members with one hash for all: making a million takes seven hours."""
+    count = await db.collection(users.COLLECTION).estimated_document_count()
+    for number in range(size - count):
+        # A name each: the search finds few by one, as among people.
+        member = admin.model_copy(
+            update={
+                "id": new_id(),
+                "first_name": f"Ada{number % 1000}",
+                "email": f"{new_id()}@example.org",
+                "revision": new_id(),
+                "role": Role.MEMBER,
+                "created_at": utc_now(),
+            }
+        )
+        await users.add_user(member)
+    return await _event(admin)
+
+
+async def _fill_guests(size: int, admin: User) -> str:
+    event_id = await _event(admin)
+    documents = [
+        Rsvp(
+            event_id=event_id,
+            user_id=new_id(),
+            status=RsvpStatus.GOING if n <= _SEATS else RsvpStatus.WAITLISTED,
+            order=n,
+            revision=new_id(),
+        ).dict()
+        for n in range(1, size + 1)
+    ]
+    for start in range(0, size, _BATCH):
+        await db.insert_missing(
+            rsvps.COLLECTION, documents[start : start + _BATCH]
+        )
+    going = min(size, _SEATS)
+    await events.count_guests(
+        event_id, going=going, waiting=size - going, arrived=size
+    )
+    return event_id
+
+
+async def _event(admin: User) -> str:
+    new = EventCreate.model_validate(_EVENT)
+    actor = Actor(admin.id, new_id(), Role.ADMIN)
+    return (await events.create_event(new, actor=actor)).id
+
+
+_FILLS: Final[dict[str, Fill]] = {
+    "events": _fill_events,
+    "members": _fill_members,
+    "guests": _fill_guests,
+}
+
+if __name__ == "__main__":
+    kind, told_size, told_rounds = sys.argv[1:]
+    print(json.dumps(asyncio.run(
+        measure(kind, int(told_size), int(told_rounds))
+    )))  # fmt: skip
