@@ -23,6 +23,7 @@ _FREE: Final = ("tests", "bench/peers/")
 SMALL: Final = {
     "gpu_inventory": "as many as there are GPUs",
     "http_events": "HTTP_EVENTS_MAX of each worker",
+    "migrations": "developers write them by hand",
     "session_templates": "admins write them by hand",
     "tiers": "admins write them by hand",
 }
