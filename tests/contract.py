@@ -40,7 +40,9 @@ def _operation_of(request: httpx.Request) -> dict[str, Any] | None:
     """The documented operation that serves `request`, if one does."""
     parts = request.url.path.split("/")
     fitting = [
-        path for _, path in operations() if _fits(path.split("/"), parts)
+        path
+        for template, path in _templates().get(len(parts), ())
+        if _fits(template, parts)
     ]
     # A fixed path such as /v1/users/me goes before a template, and one with an
     # ending before one without.
@@ -48,8 +50,18 @@ def _operation_of(request: httpx.Request) -> dict[str, Any] | None:
     return operations().get((request.method, path))
 
 
+@cache
+def _templates() -> dict[int, list[tuple[list[str], str]]]:
+    """The paths that are documented, in parts, by how many these are."""
+    found: dict[int, list[tuple[list[str], str]]] = {}
+    for path in sorted({path for _, path in operations()}):
+        template = path.split("/")
+        found.setdefault(len(template), []).append((template, path))
+    return found
+
+
 def _fits(template: list[str], parts: list[str]) -> bool:
-    return len(template) == len(parts) and all(
+    return all(
         wanted == part
         or (
             wanted.startswith("{")
