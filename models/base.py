@@ -42,6 +42,11 @@ def utc_now() -> datetime:
     return _to_stored_precision(datetime.now(UTC))
 
 
+def rfc_3339(time: datetime) -> str:
+    """A UTC time as answers write it, with a `Z`."""
+    return time.isoformat().replace("+00:00", "Z")
+
+
 def _to_stored_precision(time: datetime) -> datetime:
     if time.tzinfo is UTC and time.microsecond % 1000 == 0:
         # It comes from MongoDB, as nearly always.

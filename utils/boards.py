@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
-from models.base import Page, utc_now
+from models.base import Page, rfc_3339, utc_now
 from models.boards import (
     BoardChoice,
     BoardExtend,
@@ -329,7 +329,7 @@ def _table_row(row: UsageRow) -> list[object]:
     return [
         "" if name is None else guest_lists.harmless(name.first_name),
         "" if name is None else guest_lists.harmless(name.last_name),
-        row.checked_in_at and row.checked_in_at.isoformat(),
+        row.checked_in_at and rfc_3339(row.checked_in_at),
         row.sessions,
         row.failed,
         row.gpu_hours,

@@ -17,7 +17,7 @@ from typing import Final
 from config import db, transactions
 from config.main import settings
 from models.audit import AuditAction
-from models.base import utc_now
+from models.base import rfc_3339, utc_now
 from models.event_compute import (
     ComputeWrite,
     Entitlement,
@@ -473,22 +473,19 @@ def _require_seat(rsvp: Rsvp | None, grant: SeatGrant) -> Rsvp:
 
 
 def _require_window(grant: SeatGrant, now: datetime) -> None:
+    opens_at, closes_at = map(rfc_3339, (grant.opens_at, grant.closes_at))
     if now < grant.opens_at:
         raise NotEntitledError(
-            f"Sessions of this event start from {_at(grant.opens_at)} on: ask "
+            f"Sessions of this event start from {opens_at} on: ask "
             "again then.",
-            {"opens_at": _at(grant.opens_at)},
+            {"opens_at": opens_at},
         )
     if now >= grant.closes_at:
         raise NotEntitledError(
-            f"Sessions of this event ended at {_at(grant.closes_at)}: start "
+            f"Sessions of this event ended at {closes_at}: start "
             "one of your own quota.",
-            {"closes_at": _at(grant.closes_at)},
+            {"closes_at": closes_at},
         )
-
-
-def _at(time: datetime) -> str:
-    return time.isoformat().replace("+00:00", "Z")
 
 
 async def _granted(grant: SeatGrant, rsvp: Rsvp) -> Entitlement:

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Final
 
 from config import db
-from models.base import Page
+from models.base import Page, rfc_3339
 from models.rsvps import Guest, GuestQuery, Rsvp, RsvpStatus
 from models.users import MemberName
 from utils import paging, users
@@ -191,8 +191,8 @@ def _row(guest: Guest) -> list[object]:
         "" if name is None else harmless(name.last_name),
         guest.status,
         guest.position,
-        guest.created_at.isoformat(),
-        guest.checked_in_at and guest.checked_in_at.isoformat(),
+        rfc_3339(guest.created_at),
+        guest.checked_in_at and rfc_3339(guest.checked_in_at),
         "" if name is None else name.id,
     ]
 

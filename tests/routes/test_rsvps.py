@@ -410,6 +410,10 @@ class TestGuests:
             "going", "going", "waitlisted"
         ]  # fmt: skip
         assert rows[2]["position"] == "1"
+        listed = await client.get(path(event, "rsvps"), auth=creator)
+        assert [row["joined_at"] for row in rows] == [
+            guest["created_at"] for guest in listed.json()["items"]
+        ]
 
     async def test_csv_of_many(self, client: Client) -> None:
         creator = await factories.admin()

@@ -16,7 +16,7 @@ from tests.service.running import REPOSITORY, environment
 _IDS: Final = re.compile(
     r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|\b[0-9a-f]{24}\b"
 )
-_NUMBERS: Final = re.compile(r"\d[\d.:TZ+-]*")
+_NUMBERS: Final = re.compile(r"\d[\d.:TZ-]*")
 # What a machine compares: `going`, `/problems/no-seat`, `event.approved`.
 _WORD: Final = re.compile(r"[a-z/][a-z./-]*")
 _LEFT_OUT: Final = "…"

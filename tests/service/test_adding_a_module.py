@@ -76,7 +76,7 @@ def test_announcements(tmp_path: Path) -> None:
     checkout = _copy(tmp_path)
     _apply(changes, checkout)
     commands = _commands()
-    assert len(commands) == 4
+    assert len(commands) == 3
     environment = {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
