@@ -4,19 +4,29 @@ from collections.abc import Iterator
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
+import httpx
 import pytest
 import requests
 import schemathesis
 from hypothesis import HealthCheck, settings
+from hypothesis.stateful import run_state_machine_as_test
 from schemathesis import Case
+from schemathesis.generation.stateful import APIStateMachine
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from app import app
+from tests import factories
+from tests.fuzzing import examples
 from tests.service.serving import Served, served
+
+pytestmark = pytest.mark.service
 
 # A schema can't say which cursors were handed out, that an event ends after it
 # starts, or that a new e-mail needs the current password: those are refused.
 EXCLUDED: list[Any] = [positive_data_acceptance]
+
+# Who logs out, closes the account or is disabled answers nothing any more.
+ENDS = r"/logout|/logins/|/users/me$|/users/\{user_id\}$"
 
 
 @schemathesis.serializer("application/x-npy")
@@ -27,6 +37,7 @@ def _npy(_context: object, value: object) -> bytes:
 
 
 schema = schemathesis.openapi.from_dict(app.openapi())
+lasting = schema.exclude(path_regex=ENDS, method=["POST", "PATCH", "DELETE"])
 
 
 @pytest.fixture(name="muster", scope="module")
@@ -52,7 +63,13 @@ def _admin_headers(muster: Served) -> dict[str, str]:
     return muster.admin_headers()
 
 
-@pytest.mark.service
+@pytest.fixture(name="member_headers", scope="module")
+def _member_headers(muster: Served) -> dict[str, str]:
+    form = {"username": muster.register(), "password": factories.PASSWORD}
+    login = httpx.post(f"{muster.base_url}/v1/auth/login", data=form)
+    return {"Authorization": f"Bearer {login.json()['access_token']}"}
+
+
 @schema.parametrize()
 @settings(
     max_examples=10,
@@ -68,7 +85,6 @@ def test_anonymous(
 
 
 # An admin who logs out answers nothing any more.
-@pytest.mark.service
 @schema.exclude(path_regex="/logout|/logins/").parametrize()
 @settings(
     max_examples=20,
@@ -87,3 +103,37 @@ def test_admin(
         headers=admin_headers,
         excluded_checks=EXCLUDED,
     )
+
+
+@pytest.mark.parametrize("role", ["admin", "member"])
+def test_one_after_the_other(
+    muster: Served, request: pytest.FixtureRequest, role: str
+) -> None:
+    """What one answer says goes into the next request: ids, names, tokens."""
+    headers = request.getfixturevalue(f"{role}_headers")
+
+    class Requests(lasting.as_state_machine()):  # type: ignore[misc]
+        """A walk from answers to the requests that they make possible."""
+
+        def get_call_kwargs(self, case: "Case[Any]") -> dict[str, Any]:
+            """To this service, as this member."""
+            return {"base_url": muster.base_url, "headers": headers}
+
+        def validate_response(
+            self,
+            response: Any,
+            case: "Case[Any]",
+            additional_checks: Any = None,
+            **kwargs: Any,
+        ) -> None:
+            """Each answer stands in the document."""
+            case.validate_response(
+                response,
+                additional_checks=additional_checks,
+                excluded_checks=EXCLUDED,
+                transport_kwargs=kwargs,
+                recorder=self.recorder,
+            )
+
+    machine: type[APIStateMachine] = Requests
+    run_state_machine_as_test(machine, settings=examples(10, steps=12))
