@@ -18,7 +18,7 @@ import httpx
 import pytest
 
 from tests.engine.engines import PYTHON, docker, soon
-from tests.service.running import MARKS, REPOSITORY
+from tests.service.running import MARKS, REPOSITORY, free_port
 
 pytestmark = [pytest.mark.engine, *MARKS]
 
@@ -27,8 +27,11 @@ BASE: Final = "muster-test/base:1"
 WHEELS: Final = Path(sys.prefix) / "share/muster-wheels"
 _NAME: Final = "muster-image"
 # Those that wheels for Linux may take for granted (PEP 600).
-_LIBRARIES: Final = ("libstdc++.so.6", "libgcc_s.so.1", "libz.so.1",
-                     "libexpat.so.1", "librt.so.1", "libutil.so.1")  # fmt: skip
+_LIBRARIES: Final = (
+    *("libc.so.6", "libdl.so.2", "libgcc_s.so.1", "libm.so.6"),
+    *("libpthread.so.0", "librt.so.1", "libstdc++.so.6", "libutil.so.1"),
+    *("libexpat.so.1", "libz.so.1"),
+)
 _BASE: Final = """\
 FROM {python}
 COPY pip {packages}/pip
@@ -98,24 +101,25 @@ async def test_it_serves_as_nobody_and_ends(tmp_path: Path) -> None:
         "--file", "deploy/Dockerfile", "--tag", IMAGE,
         "--build-arg", f"BASE_IMAGE={BASE}", ".",
     )  # fmt: skip
-    # As Compose runs it; the database is its own.
+    # As Compose runs it; the database is that of the tests' own process.
+    port = free_port()
     await docker(
         "run", "--detach", "--name", _NAME, "--init", "--read-only",
         "--tmpfs", "/tmp", "--cap-drop", "ALL",
         "--security-opt", "no-new-privileges:true",
         "--volume", "/var/lib/muster",
         "--health-interval", "1s",
-        "--env", "ALLOW_EMBEDDED_DB=true", "--env", "WEB_CONCURRENCY=1",
-        "--env", "SESSION_ENGINE=off",
+        "--env", f"MONGO_DB_URI={os.environ['MUSTER_TEST_DB_URI']}",
+        "--env", f"MONGO_DB_NAME={os.environ['MONGO_DB_NAME']}",
+        "--env", "WEB_CONCURRENCY=1", "--env", "SESSION_ENGINE=off",
         "--env", "JWT_SECRET_KEY=k9ZqWc7xTn2LmP0-k9ZqWc7xTn2LmP0-x",
-        "--publish", "127.0.0.1::8000", IMAGE,
+        "--network", "host", "--env", f"PORT={port}", IMAGE,
     )  # fmt: skip
     try:
         await soon(_is_healthy)
-        port = (await docker("port", _NAME, "8000")).rpartition(":")[2]
         async with httpx.AsyncClient(trust_env=False) as client:
-            url = f"http://127.0.0.1:{int(port)}"
-            ready = await client.get(f"{url}/health/ready")
+            url = f"http://127.0.0.1:{port}/health/ready"
+            ready = await client.get(url)
             assert ready.json()["status"] == "ready"
         who = await docker("exec", _NAME, "id")
         assert who.startswith("uid=10001(muster) gid=10001(muster)")
