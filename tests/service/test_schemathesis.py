@@ -117,6 +117,7 @@ def test_one_after_the_other(
 
         def get_call_kwargs(self, case: "Case[Any]") -> dict[str, Any]:
             """To this service, as this member."""
+            del case  # All are sent alike.
             return {"base_url": muster.base_url, "headers": headers}
 
         def validate_response(
