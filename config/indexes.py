@@ -136,8 +136,10 @@ def _deed_of(index: Mapping[str, Any]) -> Document:
     deed: Document = {"key": list(index["key"].items())}
     for option in OPTIONS:
         # A server may say that one is not unique, or say nothing.
-        if index.get(option) not in (None, False):
-            deed[option] = index[option]
+        value = index.get(option)
+        # Documents may expire 0 s after, and 0 equals False.
+        if value is not None and value is not False:
+            deed[option] = value
     return deed
 
 
