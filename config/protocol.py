@@ -308,7 +308,7 @@ class MusterProtocol(HttpToolsProtocol):
 
     def _part(self) -> None:
         """Closes, unless a request came at last, or a part of one."""
-        is_heard = self._waits_for == _HEAD and self._heard_at > self._since
+        is_heard = self._waits_for == _HEAD and self._heard_at >= self._since
         if self._is_idle() and not is_heard:
             self.transport.close()
 

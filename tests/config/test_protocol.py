@@ -443,6 +443,38 @@ class TestTooSlow:
                 await over.wait()
 
 
+class TestFarewell:
+    """A worker ends."""
+
+    @pytest.mark.parametrize("half", [b"", _GET[:9]], ids=["nothing", "half"])
+    async def test_a_head_that_has_begun_is_heard_out(
+        self, half: bytes
+    ) -> None:
+        heard: asyncio.Queue[MusterProtocol] = asyncio.Queue()
+
+        class Brief(MusterProtocol):
+            farewell_seconds = 0.1
+
+            def data_received(self, data: bytes) -> None:
+                super().data_received(data)
+                heard.put_nowait(self)
+
+        async with _served(_echo, Brief) as connect:
+            reader, writer = await connect()
+            writer.write(_GET)
+            await _answer(reader)
+            protocol = await heard.get()
+            if half:
+                writer.write(half)
+                await heard.get()
+            protocol.shutdown()
+            await asyncio.sleep(3 * Brief.farewell_seconds)
+            if half:
+                writer.write(_GET[len(half) :])
+                await _answer(reader)
+            assert await _rest(reader) == b""
+
+
 class TestAnswersDoNotMix:
     async def test_the_request_before_is_answered(self) -> None:
         """Garbage behind a request neither overtakes nor cuts its answer."""
