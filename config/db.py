@@ -74,7 +74,6 @@ Collection = AsyncCollection[Document]
 UNAVAILABLE_ERRORS: Final = (
     ConnectionFailure,
     ExecutionTimeout,
-    OperationFailure,
     WaitQueueTimeoutError,
 )
 
@@ -86,6 +85,8 @@ TEST_PREFIX: Final = "muster_test_"
 OPERATION_TIMEOUT_MS: Final = 5_000
 
 _DUPLICATE_KEY_CODE: Final = 11000
+# A refusal may repeat what stands in the document, whatever that is.
+_CODES_OF_REFUSED_DOCUMENTS: Final = (_DUPLICATE_KEY_CODE, 121)
 
 # MongoDB has a code for a full disk; the embedded database tells what its
 # storage says: that there is no space (28), or, after that, that it gave up.
@@ -386,9 +387,15 @@ os.register_at_fork(after_in_child=_forget_lock_after_fork)
 
 
 def _is_of_storage(error: OperationFailure) -> bool:
-    text = str(error)
-    return error.code == _OUT_OF_DISK_SPACE_CODE or any(
-        fault in text for fault in _STORAGE_FAULTS
+    details = error.details or {}
+    return any(
+        reply["code"] not in _CODES_OF_REFUSED_DOCUMENTS
+        and (
+            reply["code"] == _OUT_OF_DISK_SPACE_CODE
+            or any(fault in reply["errmsg"] for fault in _STORAGE_FAULTS)
+        )
+        for reply in details.get("writeErrors") or [details]
+        if {"code", "errmsg"} <= reply.keys()
     )
 
 

@@ -11,6 +11,7 @@ from multiprocessing.connection import Connection
 
 import pytest
 from pymongo import MongoClient
+from pymongo.errors import BulkWriteError
 
 from config import db
 from utils.collections import declared_indexes
@@ -33,6 +34,24 @@ def _fresh_name() -> Iterator[str]:
     yield name
     with MongoClient[db.Document](URI) as client:
         client.drop_database(name)
+
+
+@pytest.mark.usefixtures("services")
+class TestRefusals:
+    """Who refuses a document is there, whatever stands in it."""
+
+    async def test_taken_key(self) -> None:
+        things = db.collection("things")
+        thing = {"_id": "WT_PANIC: No space left, code: 28,"}
+        try:
+            await things.insert_one(thing)
+            with pytest.raises(db.DuplicateKeyError) as caught:
+                await things.insert_one(thing)
+            assert not isinstance(caught.value, db.UNAVAILABLE_ERRORS)
+            with pytest.raises(BulkWriteError):
+                await things.insert_many([thing])
+        finally:
+            await things.drop()
 
 
 @pytest.mark.usefixtures("services")
@@ -148,6 +167,18 @@ class TestStart:
                 pytest.fail("it connected to nothing")
         assert "\n" not in str(caught.value)
         assert "s3cr" not in str(caught.value)
+
+    @pytest.mark.usefixtures("fresh_state", "services")
+    async def test_credentials_that_the_database_refuses(self) -> None:
+        hosts = db.hosts_of(URI)
+        uri = f"mongodb://ada:s3cr@{hosts}/?directConnection=true"
+        with pytest.raises(db.DatabaseStartError) as caught:
+            async with db.connected(uri, "muster_test_x", {}):
+                pytest.fail("it was let in")
+        message = str(caught.value)
+        assert message.startswith(f"the database at {hosts} refuses to serve")
+        assert "s3cr" not in message
+
 
 
 class TestWiping:

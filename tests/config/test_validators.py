@@ -79,8 +79,9 @@ class TestServer:
             good = Thing(name="x", part=Part(size=1)).dict()
             await store.insert_one({**good, "later": [1]})
             for bad in ({"name": 1}, {"since": "now"}, {"raw": "x"}):
-                with pytest.raises(WriteError):
+                with pytest.raises(WriteError) as caught:
                     await store.insert_one({**good, "_id": "2", **bad})
+                assert not isinstance(caught.value, db.UNAVAILABLE_ERRORS)
             with pytest.raises(WriteError):
                 await store.update_one({"name": "x"}, {"$unset": {"part": 1}})
         finally:
