@@ -10,16 +10,19 @@ was under way. So a step finds its own work done and leaves it as it is.
 Whoever migrates holds the turn, a lease that they renew. Of one that died, it
 ends by itself. One that only hangs, and wakes up when another has taken over,
 can't say any more how far it is: the record names its holder. The batch that
-it may still write is one that the other does as well.
+it may still write is one that the other does as well. A database that is away
+for a moment ends nothing, as long as the lease lasts.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, TypeVar
 
 from config import db
+from config.chores import end_if_cancelled
 from models.base import new_id, utc_now
 from models.migrations import MigrationRecord, MigrationTurn
 
@@ -104,6 +107,7 @@ async def in_turn(
     if not await _take(holder, lease):
         wait()
         while not await _take(holder, lease):
+            end_if_cancelled()
             await asyncio.sleep(_LOOK_SECONDS)
     task = asyncio.ensure_future(work(holder))
     renewal = asyncio.create_task(_renew(holder, lease))
@@ -117,9 +121,11 @@ async def in_turn(
         for each in (task, renewal):
             each.cancel()
         await asyncio.gather(task, renewal, return_exceptions=True)
-        await db.collection(COLLECTION).delete_one(
-            {"_id": _TURN, "holder": holder}
-        )
+        # Where it can't be given back, the lease ends by itself.
+        with suppress(*db.UNAVAILABLE_ERRORS):
+            await db.collection(COLLECTION).delete_one(
+                {"_id": _TURN, "holder": holder}
+            )
 
 
 async def migrate(
@@ -133,19 +139,28 @@ async def migrate(
     for migration in pending:
         record = await _begin(migration.name, holder)
         while record.done_at is None:
+            end_if_cancelled()
             record = await _go_on(record, migration.step)
         yield record
 
 
 async def _begin(name: str, holder: str) -> MigrationRecord:
     document = await db.find_by_id(COLLECTION, name)
+    # After the record was read: who takes over later changes it first.
+    turn = await db.find_by_id(COLLECTION, _TURN)
+    if turn is None or turn["holder"] != holder:
+        raise db.OvertakenError(_TURN)
     if document is None:
         record = MigrationRecord(id=name, holder=holder, began_at=utc_now())
-        await db.collection(COLLECTION).insert_one(record.dict())
+        if await db.insert_missing(COLLECTION, [record.dict()]) == 0:
+            raise db.OvertakenError(name)
         return record
-    await db.collection(COLLECTION).update_one(
-        {"_id": name}, {"$set": {"holder": holder}}
+    result = await db.collection(COLLECTION).update_one(
+        {"_id": name, "holder": document["holder"], "done_at": None},
+        {"$set": {"holder": holder}},
     )
+    if result.matched_count == 0:
+        raise db.OvertakenError(name)
     found = MigrationRecord.from_document(document)
     return found.model_copy(update={"holder": holder})
 
@@ -188,12 +203,21 @@ async def _take(holder: str, lease: timedelta) -> bool:
 
 
 async def _renew(holder: str, lease: timedelta) -> None:
-    """Ends only when the turn is lost."""
+    """Ends only when the turn is lost, or can't be kept."""
+    lease_until = utc_now() + lease
     while True:
+        end_if_cancelled()
         await asyncio.sleep(lease.total_seconds() / 3)
-        result = await db.collection(COLLECTION).update_one(
-            {"_id": _TURN, "holder": holder},
-            {"$set": {"lease_until": utc_now() + lease}},
-        )
+        renewed_until = utc_now() + lease
+        try:
+            result = await db.collection(COLLECTION).update_one(
+                {"_id": _TURN, "holder": holder},
+                {"$set": {"lease_until": renewed_until}},
+            )
+        except db.UNAVAILABLE_ERRORS:
+            if utc_now() >= lease_until:
+                raise
+            continue
         if result.matched_count == 0:
             raise db.OvertakenError(_TURN)
+        lease_until = renewed_until

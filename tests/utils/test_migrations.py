@@ -3,12 +3,15 @@
 import asyncio
 import subprocess
 import sys
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from pymongo.errors import AutoReconnect
 
 from config import db
+from models.base import utc_now
+from models.migrations import MigrationRecord
 from tests.utils.migrating import COUNT, NAME, double
 from utils import migrations
 from utils.migrations import Migration
@@ -168,4 +171,84 @@ class TestTurn:
 
         await store.delete_one({"_id": "turn"})
         with pytest.raises(db.OvertakenError):
+            await migrations.in_turn(forever, wait=_never, lease=SHORT)
+
+    @pytest.mark.parametrize("done_at", [None, utc_now()])
+    async def test_taken_over_before_it_begins(
+        self, done_at: datetime | None
+    ) -> None:
+        """The record stays the other one's, who may be done with it."""
+        store = db.database()["migrations"]
+        other = MigrationRecord(
+            id="m1", holder="another", began_at=utc_now(), done_at=done_at
+        )
+
+        async def step(_: str | None) -> None:
+            pytest.fail("it is another's")
+
+        async def work(holder: str) -> None:
+            await store.update_many({}, {"$set": {"holder": "another"}})
+            await store.insert_one(other.dict())
+            pending = [Migration("m1", step)]
+            async for _ in migrations.migrate(pending, holder=holder):
+                pass
+
+        with pytest.raises(db.OvertakenError):
+            await migrations.in_turn(work, wait=_never)
+        assert await store.find_one({"_id": "m1"}) == other.dict()
+
+    async def test_done_by_another_who_left(self) -> None:
+        """While this one hung, with a list of what was pending."""
+        store = db.database()["migrations"]
+
+        async def step(_: str | None) -> None:
+            pytest.fail("it was done")
+
+        async def work(mine: str) -> None:
+            done = MigrationRecord(
+                id="m1", holder="x", began_at=utc_now(), done_at=utc_now()
+            )
+            await store.insert_one(done.dict())
+            pending = [Migration("m1", step)]
+            async for _ in migrations.migrate(pending, holder=mine):
+                pass
+
+        with pytest.raises(db.OvertakenError):
+            await migrations.in_turn(work, wait=_never)
+
+    async def test_goes_on_when_a_renewal_fails(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As long as nobody else may have taken over."""
+        store = db.database()["migrations"]
+        real, faults = db.collection, [AutoReconnect("gone")]
+
+        def away_once(name: str) -> db.Collection:
+            if faults:
+                raise faults.pop()
+            return real(name)
+
+        async def work(_: str) -> None:
+            turn = await store.find_one({"_id": "turn"})
+            assert turn is not None
+            monkeypatch.setattr(db, "collection", away_once)
+            later = {"_id": "turn", "lease_until": {"$gt": turn["lease_until"]}}
+            while await store.find_one(later) is None:
+                await asyncio.sleep(0.05)
+
+        lease = timedelta(seconds=3)
+        await migrations.in_turn(work, wait=_never, lease=lease)
+        assert not faults
+
+    async def test_ends_when_the_lease_can_not_be_kept(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def away(_: str) -> db.Collection:
+            raise AutoReconnect("gone")
+
+        async def forever(_: str) -> None:
+            monkeypatch.setattr(db, "collection", away)
+            await asyncio.sleep(3600)
+
+        with pytest.raises(AutoReconnect):
             await migrations.in_turn(forever, wait=_never, lease=SHORT)
