@@ -6,6 +6,7 @@
 
 Validators come first, then migrations, then indexes: what a migration writes
 is what is declared now, and what it removes is no obstacle to a unique index.
+A database that a newer release has migrated is left as it is.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from scripts.common import ScriptError, run
 from utils import migrations
 from utils.collections import declared_indexes, declared_models
 from utils.migrations import Migration, Standing, Step
+
 
 def main() -> None:
     """The command."""
@@ -84,8 +86,14 @@ async def _migrate(arguments: argparse.Namespace) -> None:
 
 
 async def _apply(holder: str) -> None:
-    refused = await _make(await _validator_changes())
     standing = await migrations.standing(known_migrations())
+    if standing.unknown:
+        raise ScriptError(
+            "a newer release migrated this database "
+            f"({', '.join(standing.unknown)}): run that release, or restore "
+            "a backup from before; nothing was changed"
+        )
+    refused = await _make(await _validator_changes())
     async for record in migrations.migrate(standing.pending, holder=holder):
         print(f"muster: {record.id}: done, {record.batches} batches")
     refused += await _make(

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 from pymongo.database import Database
 
+from models.base import utc_now
 from scripts.migrate import known_migrations
-from tests.scripts.commands import fresh_database, run
+from tests.scripts.commands import assert_one_line, fresh_database, run
 
 Store = Database[dict[str, Any]]
 _DIFFERS = "run python -m scripts.migrate --apply"
@@ -60,6 +61,17 @@ class TestMigrate:
         assert "ada" not in result.stdout + result.stderr
         lines = result.stdout.splitlines()
         assert "muster: users: create role_1_created_at_1: done" in lines
+
+    def test_of_a_newer_release(self, store: Store) -> None:
+        """Its indexes, which this one does not know, stay."""
+        store["users"].create_index("of_tomorrow")
+        store["migrations"].insert_one(
+            {"_id": "m9999_later", "holder": "x", "began_at": utc_now()}
+        )
+        result = run("migrate", "--apply", database=store.name)
+        assert_one_line(result, "a newer release", "m9999_later")
+        assert set(store.list_collection_names()) == {"users", "migrations"}
+        assert "of_tomorrow_1" in store["users"].index_information()
 
     def test_files_are_numbered(self) -> None:
         names = [migration.name for migration in known_migrations()]
