@@ -13,7 +13,7 @@ from scripts.common import ScriptError
 # What a database does not hold, and a community is not whole without.
 REST = (
     "muster: JWT_SECRET_KEY is not in a database: without the same one, "
-    "tickets and logins end"
+    "tickets and access tokens end"
 )
 
 
