@@ -1,16 +1,20 @@
 """nginx as `deploy/nginx` sets it up, before Musters of a test."""
 
+import os
 import re
 import shutil
+import signal
+import socket
 import ssl
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
 import httpx
 
-from tests.service.running import REPOSITORY, free_port, wait_for
+from tests.service.running import REPOSITORY, Service, free_port, wait_for
 
 GUIDE = (REPOSITORY / "deploy/README.md").read_text("utf-8")
 NGINX = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/sbin")
@@ -58,6 +62,9 @@ class Nginx:
             "/var/www/acme": str(folder / "acme"),
             "listen 443 ": f"listen 127.0.0.1:{self.port} ",
             "listen 80;": f"listen 127.0.0.1:{self.plain_port};",
+            # Where there is no IPv6, its lines are not to be there.
+            "listen [::]:443 ": f"{_listen_6()}:{self.port} ",
+            "listen [::]:80;": f"{_listen_6()}:{self.plain_port};",
         }
         (folder / "muster").mkdir()
         texts = {
@@ -163,6 +170,19 @@ class Nginx:
             return False
 
 
+def has_ipv6() -> bool:
+    """Whether this machine's own address is one of IPv6, too."""
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            return True
+    except OSError:
+        return False
+
+
+def _listen_6() -> str:
+    return "listen [::1]" if has_ipv6() else "# listen [::1]"
+
+
 def make_certificate(folder: Path) -> None:
     """A certificate for trying out, by the guide's own command."""
     found = re.search(r"^(openssl req (?:.*\\\n)*.*)$", GUIDE, re.M)
@@ -173,3 +193,46 @@ def make_certificate(folder: Path) -> None:
         check=True,
         capture_output=True,
     )
+
+
+def make_settings(folder: Path, name: str) -> None:
+    """Muster's settings, with secrets, by the guide's own command."""
+    found = re.search(
+        rf"^\(umask 077; cat >{re.escape(name)}\) <<END\n.*?^END$",
+        GUIDE,
+        re.S | re.M,
+    )
+    assert found is not None
+    subprocess.run(["sh", "-ec", found[0]], cwd=folder, check=True)
+
+
+@contextmanager
+def held(musters: list[Service]) -> Iterator[None]:
+    """Whatever comes meanwhile, none of them reads it."""
+    try:
+        for muster in musters:
+            send(muster, signal.SIGSTOP)
+        yield
+    finally:
+        for muster in musters:
+            send(muster, signal.SIGCONT)
+
+
+def send(muster: Service, signum: signal.Signals) -> None:
+    """To each of its processes."""
+    for pid in muster.processes():
+        os.kill(pid, signum)
+
+
+def unread(musters: list[Service]) -> list[int]:
+    """On how many connections something waits to be read, by server."""
+    ports = [muster.port for muster in musters]
+    found = dict.fromkeys(ports, 0)
+    rows = Path("/proc/net/tcp").read_text("utf-8").splitlines()[1:]
+    for row in rows:
+        _, local, _, state, queues, *_ = row.split()
+        port, waiting = int(local[-4:], 16), int(queues.partition(":")[2], 16)
+        # 01 is an open connection; of one that listens, it is the backlog.
+        if state == "01" and waiting and port in found:
+            found[port] += 1
+    return list(found.values())

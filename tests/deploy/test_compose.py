@@ -4,6 +4,7 @@ import importlib.util
 import os
 import re
 import shutil
+import socket
 import subprocess
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -13,28 +14,42 @@ import pytest
 import yaml
 
 from config.settings import Settings
-from tests.deploy.proxies import GUIDE, shipped
-from tests.service.running import REPOSITORY
+from tests.deploy.proxies import make_settings, shipped
+from tests.service.running import REPOSITORY, free_port, wait_for
 
+
+def _compose() -> tuple[str, ...] | None:
+    """The guide's `docker compose`, or else its forerunner."""
+    plugin = ("docker", "compose")
+    if shutil.which("docker") is not None:
+        asked = subprocess.run(
+            [*plugin, "version"], capture_output=True, check=False
+        )
+        if asked.returncode == 0:
+            return plugin
+    alone = shutil.which("docker-compose")
+    return None if alone is None else (alone,)
+
+
+COMPOSE = _compose()
 pytestmark = pytest.mark.skipif(
-    shutil.which("docker-compose") is None and os.environ.get("CI") != "true",
-    reason="needs Debian's docker-compose",
+    COMPOSE is None and os.environ.get("CI") != "true",
+    reason="needs Docker Compose, as a plugin or Debian's docker-compose",
 )
 
 # Those that run Muster's image.
 MUSTERS = ("web1", "web2", "worker", "migrate")
 
 
-@pytest.fixture(scope="module", name="services")
-def _services(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+@pytest.fixture(scope="module", name="whole")
+def _whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The file as Compose understands it, with the guide's own `.env`."""
+    assert COMPOSE is not None
     folder = tmp_path_factory.mktemp("compose")
     shutil.copytree(REPOSITORY / "deploy", folder / "deploy")
-    found = re.search(r"^cat >deploy/\.env <<END\n.*?^END$", GUIDE, re.S | re.M)
-    assert found is not None
-    subprocess.run(["sh", "-ec", found[0]], cwd=folder, check=True)
+    make_settings(folder, "deploy/.env")
     said = subprocess.run(
-        ["docker-compose", "--file", "deploy/compose.yaml", "--env-file",
+        [*COMPOSE, "--file", "deploy/compose.yaml", "--env-file",
          "deploy/.env", "config"],
         cwd=folder, env={"PATH": os.environ["PATH"]},
         capture_output=True, text=True, check=False,
@@ -42,7 +57,12 @@ def _services(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     assert said.returncode == 0, said.stderr
     assert "not set" not in said.stderr
     read: dict[str, Any] = yaml.safe_load(said.stdout)
-    services: dict[str, Any] = read["services"]
+    return read
+
+
+@pytest.fixture(name="services")
+def _services(whole: dict[str, Any]) -> dict[str, Any]:
+    services: dict[str, Any] = whole["services"]
     return services
 
 
@@ -82,12 +102,17 @@ def test_commands_are_there(services: dict[str, Any], name: str) -> None:
 
 
 def test_files_are_there(services: dict[str, Any]) -> None:
-    mounted = [
-        volume.split(":")[0]
+    volumes = [
+        volume
         for service in services.values()
         for volume in service.get("volumes", [])
-        if volume.startswith("/")
     ]
+    # Of two versions, one says it in words and the other in parts.
+    sources = [
+        volume["source"] if isinstance(volume, dict) else volume.split(":")[0]
+        for volume in volumes
+    ]
+    mounted = [source for source in sources if source.startswith("/")]
     assert len(mounted) == 5
     for path in mounted:
         inside = path.partition("/deploy/")[2]
@@ -115,6 +140,25 @@ def test_nginx_and_musters_know_each_other(services: dict[str, Any]) -> None:
     assert ip_address(inside["ipv4_address"]) not in sessions
 
 
+def test_nobody_else_gets_a_fixed_address(
+    whole: dict[str, Any], services: dict[str, Any]
+) -> None:
+    """MongoDB starts first, and would be given nginx's."""
+    (inside,) = whole["networks"]["inside"]["ipam"]["config"]
+    handed_out = ip_network(inside["ip_range"])
+    assert handed_out[0] in ip_network(inside["subnet"])
+    fixed = {
+        name: ip_address(service["networks"]["inside"]["ipv4_address"])
+        for name, service in services.items()
+        if "ipv4_address" in str(service.get("networks"))
+    }
+    assert set(fixed) == {"nginx", "web1", "web2"}
+    assert len(set(fixed.values())) == 3
+    for address in fixed.values():
+        assert address in ip_network(inside["subnet"])
+        assert address not in handed_out
+
+
 def test_musters_may_little(services: dict[str, Any]) -> None:
     for name in MUSTERS:
         service = services[name]
@@ -128,6 +172,60 @@ def test_databases_are_inside(services: dict[str, Any]) -> None:
     for name in ("mongo", "redis", "mongo-init"):
         assert list(services[name]["networks"]) == ["inside"]
         assert "ports" not in services[name]
+
+
+@pytest.mark.skipif(
+    shutil.which("redis-server") is None and os.environ.get("CI") != "true",
+    reason="needs redis-server on PATH",
+)
+def test_redis_wants_its_password(
+    services: dict[str, Any], tmp_path: Path
+) -> None:
+    """And its command line, which is everybody's to read, does not have it."""
+    redis = services["redis"]
+    command = [word.replace("$$", "$") for word in redis["command"]]
+    assert "redis-server" in command[-1]
+    # At a port of the test; the image's entrypoint only sheds root's rights.
+    port = free_port()
+    command[-1] = command[-1].replace("<<END\n", f"<<END\nport {port}\n")
+    entrypoint = tmp_path / "docker-entrypoint.sh"
+    entrypoint.write_text('#!/bin/sh\nexec "$@"\n')
+    entrypoint.chmod(0o700)
+    settings = {**redis["environment"]}
+    password = settings["REDISCLI_AUTH"]
+    settings["PATH"] = f"{tmp_path}:{os.environ['PATH']}"
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=settings, stdout=subprocess.DEVNULL
+    ) as server:
+        try:
+            wait_for(lambda: _asked(port, "PING") == b"-NOAUTH")
+            assert _asked(port, f"AUTH {password}") == b"+OK"
+            told = Path(f"/proc/{server.pid}/cmdline").read_bytes()
+            assert b"redis-server" in told
+            assert password.encode() not in told
+        finally:
+            server.terminate()
+
+
+def _asked(port: int, command: str) -> bytes:
+    """The first word of Redis' answer; none while it does not listen."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), 10) as connection:
+            connection.sendall(f"{command}\r\n".encode())
+            return connection.recv(1024).split()[0]
+    except ConnectionRefusedError:
+        return b""
+
+
+@pytest.mark.parametrize("name", ["deploy/.env", "deploy/environment"])
+def test_secrets_are_nobody_else_s(tmp_path: Path, name: str) -> None:
+    """The guide's own commands: who else may read them, and does git?"""
+    (tmp_path / "deploy").mkdir()
+    make_settings(tmp_path, name)
+    assert (tmp_path / name).stat().st_mode & 0o777 == 0o600
+    assert "JWT_SECRET_KEY=" in (tmp_path / name).read_text("utf-8")
+    ignored = (REPOSITORY / ".gitignore").read_text("utf-8").splitlines()
+    assert f"/{name}" in ignored
 
 
 def test_key_is_made_once(tmp_path: Path) -> None:

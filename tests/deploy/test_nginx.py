@@ -7,7 +7,7 @@ import re
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,15 @@ from config.main import MAX_BODY_BYTES, MAX_IMAGE_BODY_BYTES
 from config.settings import Settings
 from models.sessions import Session
 from tests import containers, factories
-from tests.deploy.proxies import NGINX, Nginx, shipped
+from tests.deploy.proxies import (
+    NGINX,
+    Nginx,
+    has_ipv6,
+    held,
+    send,
+    shipped,
+    unread,
+)
 from tests.problems import assert_problem
 from tests.service.running import MARKS, Person, Service, wait_for
 from utils.sessions import COLLECTION
@@ -168,6 +176,15 @@ class TestWhoCalls:
         location = answer.headers["location"]
         assert location == "https://127.0.0.1/v1/events?limit=1"
 
+    @pytest.mark.skipif(not has_ipv6(), reason="needs IPv6")
+    def test_ipv6(self, nginx: Nginx) -> None:
+        """Both ports are there; the certificate is not for that name."""
+        plain = httpx.get(f"http://[::1]:{nginx.plain_port}/", trust_env=False)
+        assert plain.status_code == 308
+        with httpx.Client(verify=False, trust_env=False) as client:
+            answer = client.get(f"https://[::1]:{nginx.port}/health/live")
+        assert answer.status_code == 200
+
     def test_tokens_are_not_logged(
         self, nginx: Nginx, client: httpx.Client
     ) -> None:
@@ -303,16 +320,16 @@ class TestAServerDies:
         """
         ada = Person.register(client)
         dying, living = musters
-        with ThreadPoolExecutor() as pool, _held(musters):
+        with ThreadPoolExecutor() as pool, held(musters):
             reads = [pool.submit(client.get, "/v1/events") for _ in range(2)]
-            wait_for(lambda: _unread(musters) == [1, 1])
+            wait_for(lambda: unread(musters) == [1, 1])
             writes = [
                 pool.submit(_post, client, ada, f"killed {number}")
                 for number in range(2)
             ]
-            wait_for(lambda: _unread(musters) == [2, 2])
+            wait_for(lambda: unread(musters) == [2, 2])
             dying.kill()
-            _signal(living, signal.SIGCONT)
+            send(living, signal.SIGCONT)
             assert [each.result(60).status_code for each in reads] == [200, 200]
             answers = [each.result(60) for each in writes]
         try:
@@ -363,36 +380,6 @@ def _line_of(musters: list[Service], request_id: str) -> str:
     wait_for(lines)
     (line,) = lines()
     return line
-
-
-@contextmanager
-def _held(musters: list[Service]) -> Iterator[None]:
-    try:
-        for muster in musters:
-            _signal(muster, signal.SIGSTOP)
-        yield
-    finally:
-        for muster in musters:
-            _signal(muster, signal.SIGCONT)
-
-
-def _signal(muster: Service, signum: signal.Signals) -> None:
-    for pid in muster.processes():
-        os.kill(pid, signum)
-
-
-def _unread(musters: list[Service]) -> list[int]:
-    """On how many connections something waits to be read, by server."""
-    ports = [muster.port for muster in musters]
-    found = dict.fromkeys(ports, 0)
-    rows = Path("/proc/net/tcp").read_text("utf-8").splitlines()[1:]
-    for row in rows:
-        _, local, _, state, queues, *_ = row.split()
-        port, waiting = int(local[-4:], 16), int(queues.partition(":")[2], 16)
-        # 01 is an open connection; of one that listens, it is the backlog.
-        if state == "01" and waiting and port in found:
-            found[port] += 1
-    return list(found.values())
 
 
 def _pieces(body: bytes) -> Iterator[bytes]:
