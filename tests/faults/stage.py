@@ -2,7 +2,6 @@
 
 import os
 import random
-import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -12,7 +11,13 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from tests.service.machines import External, Machine, Program, machine
+from tests.service.machines import (
+    External,
+    Machine,
+    Program,
+    is_missing,
+    machine,
+)
 from tests.service.running import (
     Service,
     environment,
@@ -203,7 +208,7 @@ def _faults_of_program(name: str, program: Program) -> Iterator[Fault]:
 
 
 def _redis(folder: Path, place: Machine) -> tuple[Program, str] | None:
-    if shutil.which("redis-server") is None:
+    if is_missing("redis-server"):
         return None
     port = free_port()
     command = [*place.prefix, "redis-server", "--port", str(port)]
