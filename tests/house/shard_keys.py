@@ -24,6 +24,8 @@ SHARD_KEYS: Final = {
 # What is asked all the time.
 HOT: Final = {
     ("GET", "/v1/auth/validate"),
+    ("GET", "/v1/events"),
+    ("GET", "/v1/events?mine=true"),
     ("GET", "/v1/events/{event_id}"),
     ("GET", "/v1/events/{event_id}.ics"),
     ("GET", "/v1/events/{event_id}/feedback"),
@@ -31,19 +33,32 @@ HOT: Final = {
     ("GET", "/v1/events/{event_id}/rsvps"),
     ("GET", "/v1/events/{event_id}/ticket"),
     ("GET", "/v1/users/me"),
+    ("GET", "/v1/users/me/rsvps"),
     ("GET", "/v1/users/{user_id}"),
+    ("POST", "/v1/auth/login"),
+    ("POST", "/v1/auth/refresh"),
     ("POST", "/v1/events/{event_id}/check-in"),
     ("POST", "/v1/events/{event_id}/feedback"),
     ("PUT", "/v1/events/{event_id}/rsvp"),
     ("DELETE", "/v1/events/{event_id}/rsvp"),
 }
 
+# Those that ask all machines all the same, and why.
+SCATTERED: Final = {
+    ("GET", "/v1/events"): "by time, of all events: each machine sends a page;"
+    " the first pages are kept in memory",
+    ("GET", "/v1/events?mine=true"): "one member's events lie anywhere, as each"
+    " must be found by its id alone: each machine sends a page",
+    ("GET", "/v1/users/me/rsvps"): "seats lie with their events: each machine"
+    " sends a page of one member's",
+}
+
 
 def strays(shapes: Iterable[Shape]) -> list[str]:
     """What is read from all machines, though one has it.
 
-    A write names the one document that was read, by its id or its revision;
-    all machines look for it in an index.
+    A write names the one document that was read, by its id, its revision or
+    the refresh token that it holds; all machines look for it in an index.
     """
     return [
         str(shape)

@@ -8,7 +8,7 @@ import pytest
 
 from config import db
 from tests.commands import RECORDER, check_queries
-from tests.house.shard_keys import HOT, SHARD_KEYS
+from tests.house.shard_keys import HOT, SCATTERED, SHARD_KEYS
 from tests.house.test_budgets import BUDGETS
 from tests.query_shapes import SMALL, Shape, led_nowhere, shapes_of
 from utils.collections import declared_indexes
@@ -94,5 +94,6 @@ def test_what_is_named_exists() -> None:
     collections = set(declared_indexes())
     assert set(SHARD_KEYS) <= collections
     assert set(SMALL) <= collections
-    assert set(HOT) <= set(BUDGETS)
+    assert {(way, path.partition("?")[0]) for way, path in HOT} <= set(BUDGETS)
+    assert set(SCATTERED) < HOT
     assert RECORDER.asked is None
