@@ -5,163 +5,40 @@ ones. What a target has of a document already is compared and left, so that a
 copy that was killed goes on where it was. The target says in a document of its
 own whose copy it is, and what it was when it was whole: a database that says
 nothing of that kind, or was written since, belongs to somebody, and is refused.
+Before it is whole, no service starts on it.
 """
 
-import hashlib
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from datetime import UTC
-from typing import Any, Final, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
 
 import bson
-from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
-from pymongo import AsyncMongoClient
-from pymongo.asynchronous.collection import AsyncCollection
-from pymongo.errors import BulkWriteError, ConnectionFailure, PyMongoError
+from pymongo.errors import BulkWriteError
 
-from config import changes, db, indexes
+from config import changes, copy_marks, indexes
 from config.changes import Database, Document
+from config.contents import (
+    CopyError,
+    Digest,
+    Raw,
+    batches_of,
+    collections_of,
+    differing,
+    digest_of,
+    digests_of,
+    indexes_of,
+    is_empty,
+    raw,
+)
+from config.copy_marks import CopyMark
 
-Raw = AsyncCollection[RawBSONDocument]
 Say = Callable[[str], None]
 
-# Whose copy a database is.
-MARKER: Final = "muster_copy"
-
-_ID: Final = "copy"
-_DIGESTS: Final = "digests"
-_SOURCE: Final = "source"
 _TTL: Final = "expireAfterSeconds"
-# What a server says of an index that is of its own making.
-_SERVERS_OWN: Final = ("v", "ns", "background")
-_BATCH_DOCUMENTS: Final = 500
-_BATCH_BYTES: Final = 8 * 1024 * 1024
-_MODULUS: Final = 1 << 256
+_WRITE_DOCUMENTS: Final = 500
 _DUPLICATE_KEY: Final = 11000
-_SELECTION_MS: Final = 5_000
-_RAW: Final[CodecOptions[RawBSONDocument]] = CodecOptions(
-    document_class=RawBSONDocument
-)
-
-
-class CopyError(Exception):
-    """A database can't be copied; the message is one line."""
-
-
-@dataclass(frozen=True, slots=True)
-class Digest:
-    """What a collection holds, in whatever order it is read.
-
-    Attributes:
-        count: how many documents.
-        total: the sum of their SHA-256 hashes, modulo 2 to the power of 256.
-    """
-
-    count: int = 0
-    total: int = 0
-
-    def including(self, documents: Sequence[RawBSONDocument]) -> "Digest":
-        """That of a collection which has these as well."""
-        hashes = (hashlib.sha256(each.raw).digest() for each in documents)
-        total = sum(int.from_bytes(each, "big") for each in hashes)
-        return Digest(
-            self.count + len(documents), (self.total + total) % _MODULUS
-        )
-
-    def __str__(self) -> str:
-        return f"{self.count}:{self.total:064x}"
-
-
-@asynccontextmanager
-async def opened(uri: str, name: str) -> AsyncIterator[Database]:
-    """A database, for work that takes as long as it takes.
-
-    Raises:
-        CopyError: it does not answer, or refuses; the password is not said.
-    """
-    place = db.hosts_of(uri)
-    try:
-        client = AsyncMongoClient[Document](
-            uri,
-            appname="muster",
-            tz_aware=True,
-            tzinfo=UTC,
-            serverSelectionTimeoutMS=_SELECTION_MS,
-        )
-    except (PyMongoError, ValueError):
-        # The driver's own words may be a part of the password.
-        raise CopyError(f"the URI of {place} is none") from None
-    async with client:
-        try:
-            await client[name].command("ping")
-            yield client[name]
-        except ConnectionFailure:
-            raise CopyError(
-                f"the database at {place} does not answer: run this again "
-                "for the rest when it does"
-            ) from None
-        except PyMongoError as error:
-            reason = str(error).partition(", full error")[0].splitlines()[0]
-            raise CopyError(f"the database at {place}: {reason}") from error
-
-
-async def digests_of(database: Database) -> dict[str, Digest]:
-    """What each collection holds that is not empty."""
-    digests = {}
-    for name in await collections_of(database):
-        digest = Digest()
-        async for batch in batches_of(database, name):
-            digest = digest.including(batch)
-        if digest.count:
-            digests[name] = digest
-    return digests
-
-
-async def collections_of(database: Database) -> list[str]:
-    """The names of the collections that hold a community's data."""
-    names = await database.list_collection_names(filter={"type": "collection"})
-    return sorted(
-        name
-        for name in names
-        if name != MARKER and not name.startswith("system.")
-    )
-
-
-async def batches_of(
-    database: Database, name: str, condition: Mapping[str, Any] | None = None
-) -> AsyncIterator[list[RawBSONDocument]]:
-    """The documents of a collection, some megabytes at a time."""
-    batch: list[RawBSONDocument] = []
-    size = 0
-    cursor = _raw(database, name).find(condition, batch_size=_BATCH_DOCUMENTS)
-    async for document in cursor:
-        batch.append(document)
-        size += len(document.raw)
-        if len(batch) == _BATCH_DOCUMENTS or size >= _BATCH_BYTES:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
-
-
-async def indexes_of(database: Database, name: str) -> list[Document]:
-    """What an index is made by, for each but the one that all have."""
-    cursor = await database[name].list_indexes()
-    return [
-        {key: index[key] for key in index if key not in _SERVERS_OWN}
-        for index in await cursor.to_list()
-        if index["name"] != "_id_"
-    ]
-
-
-async def is_empty(database: Database) -> bool:
-    """Whether no document is there, of whatever collection."""
-    for name in [MARKER, *await collections_of(database)]:
-        if await database[name].find_one({}, {"_id": 1}) is not None:
-            return False
-    return True
+# How often a collection is copied again of which something expires.
+_EXPIRY_ATTEMPTS: Final = 5
 
 
 async def copy(
@@ -170,7 +47,7 @@ async def copy(
     """Makes `target` the same as `source`.
 
     Args:
-        source: nobody should write it meanwhile.
+        source: nobody should write it meanwhile; what expires may.
         target: empty, or an earlier copy.
         label: says which database `source` is.
         say: gets a line for each collection.
@@ -184,7 +61,7 @@ async def copy(
     for name in await collections_of(target):
         if name not in names:
             await target.drop_collection(name)
-    digests = {}
+    digests: dict[str, Digest] = {}
     for name in names:
         wanted = await indexes_of(source, name)
         await make_lasting_indexes(target, name, wanted)
@@ -195,7 +72,8 @@ async def copy(
     await _verify(source, target, digests)
     for name in names:
         await make_indexes(target, name, await indexes_of(source, name))
-    await _mark(target, label, digests)
+    said = {name: str(digest) for name, digest in digests.items()}
+    await copy_marks.put(target, CopyMark(label, said))
 
 
 async def make_indexes(
@@ -229,67 +107,59 @@ async def insert(
     database: Database, name: str, documents: Sequence[RawBSONDocument]
 ) -> None:
     """Inserts documents that are not there."""
-    await _raw(database, name).insert_many(documents)
-
-
-def differing(
-    mine: Mapping[str, Digest], other: Mapping[str, Digest]
-) -> list[str]:
-    """The names of the collections that two databases do not share."""
-    return sorted(
-        name
-        for name in mine.keys() | other.keys()
-        if mine.get(name) != other.get(name)
-    )
+    await raw(database, name).insert_many(documents)
 
 
 async def _enter(target: Database, label: str) -> None:
     """Takes the target, unless it belongs to somebody."""
-    marker = await target[MARKER].find_one({"_id": _ID})
-    if marker is None:
+    mark = await copy_marks.find(target)
+    if mark is None:
         if not await is_empty(target):
             raise CopyError(
                 f"{target.name} at the target holds a community already, and "
                 "is no copy: name an empty database"
             )
-    elif marker[_SOURCE] != label:
+    elif mark.source != label:
         raise CopyError(
-            f"{target.name} at the target is a copy of {marker[_SOURCE]}: "
+            f"{target.name} at the target is a copy of {mark.source}: "
             "name an empty database"
         )
-    elif marker[_DIGESTS] is not None:
-        written = await _written_since(target, marker[_DIGESTS])
+    elif mark.digests is not None:
+        written = await _written_since(target, mark.digests)
         if written:
             raise CopyError(
                 f"{target.name} at the target was written since it was "
                 f"copied ({', '.join(written)}): it lives on, and is not "
                 "overwritten; name an empty database"
             )
-    await _mark(target, label, None)
+    await copy_marks.put(target, CopyMark(label))
 
 
 async def _written_since(
-    target: Database, noted: Mapping[str, str]
+    target: Database, said: Mapping[str, str]
 ) -> list[str]:
+    noted = {name: Digest.of_text(text) for name, text in said.items()}
     now = await digests_of(target)
-    written = []
-    for name in sorted(now.keys() | noted.keys()):
-        if str(now.get(name, "")) == noted.get(name, ""):
-            continue
-        # A server removes what expires by itself, which is nobody's writing.
-        if not any(_TTL in each for each in await indexes_of(target, name)):
-            written.append(name)
-    return written
+    return [
+        name
+        for name in differing(noted, now)
+        if not await _may_have_expired(target, name, noted, now)
+    ]
 
 
-async def _mark(
-    target: Database, label: str, digests: Mapping[str, Digest] | None
-) -> None:
-    said = None
-    if digests is not None:
-        said = {name: str(digest) for name, digest in digests.items()}
-    await target[MARKER].replace_one(
-        {"_id": _ID}, {_SOURCE: label, _DIGESTS: said}, upsert=True
+async def _may_have_expired(
+    database: Database,
+    name: str,
+    before: Mapping[str, Digest],
+    after: Mapping[str, Digest],
+) -> bool:
+    """Whether the server may have made a difference, and nobody else.
+
+    It removes what expires, and does nothing but that.
+    """
+    counts = [each.get(name, Digest()).count for each in (before, after)]
+    return counts[1] < counts[0] and any(
+        _TTL in index for index in await indexes_of(database, name)
     )
 
 
@@ -300,15 +170,15 @@ async def _copy_documents(
     held_back: list[Any] = []
     async for batch in batches_of(source, name):
         digest = digest.including(batch)
-        held_back += await _write(_raw(target, name), batch)
+        held_back += await _write(raw(target, name), batch)
     if held_back or await target[name].count_documents({}) > digest.count:
         await _remove_strangers(source, target, name)
     # All others are what they are in the source by now, where no two share a
     # unique key: so none of these can be held back any more.
-    for at in range(0, len(held_back), _BATCH_DOCUMENTS):
-        ids = held_back[at : at + _BATCH_DOCUMENTS]
+    for at in range(0, len(held_back), _WRITE_DOCUMENTS):
+        ids = held_back[at : at + _WRITE_DOCUMENTS]
         async for batch in batches_of(source, name, {"_id": {"$in": ids}}):
-            if await _write(_raw(target, name), batch):
+            if await _write(raw(target, name), batch):
                 raise CopyError(
                     f"{name}: the source was written meanwhile: run this again"
                 )
@@ -357,9 +227,15 @@ async def _remove_strangers(
 
 
 async def _verify(
-    source: Database, target: Database, digests: Mapping[str, Digest]
+    source: Database, target: Database, digests: dict[str, Digest]
 ) -> None:
-    written = differing(digests, await digests_of(source))
+    now = await digests_of(source)
+    written = [
+        name
+        for name in differing(digests, now)
+        if not await _may_have_expired(source, name, digests, now)
+        or not await _copy_again(source, target, name, digests)
+    ]
     if written:
         raise CopyError(
             f"the source was written meanwhile ({', '.join(written)}): stop "
@@ -372,9 +248,18 @@ async def _verify(
         )
 
 
-def _raw(database: Database, name: str) -> Raw:
-    # The driver's types say of every collection what its client reads.
-    return cast(Raw, database.get_collection(name, codec_options=_RAW))
+async def _copy_again(
+    source: Database, target: Database, name: str, digests: dict[str, Digest]
+) -> bool:
+    """Whether a collection stood still while it was copied once more."""
+    for _ in range(_EXPIRY_ATTEMPTS):
+        digest = await _copy_documents(source, target, name)
+        if digest == await digest_of(source, name):
+            digests.pop(name)
+            if digest.count:
+                digests[name] = digest
+            return True
+    return False
 
 
 def _key_of(document: RawBSONDocument) -> bytes:

@@ -34,8 +34,9 @@ from pymongo.errors import (
     WaitQueueTimeoutError,
 )
 
-from config import telemetry
+from config import copy_marks, telemetry
 from config.changes import LONG_SECONDS, ChangeRefusedError
+from config.copy_marks import UnfinishedCopyError
 from config.indexes import Indexes, create_missing
 from config.origin import origin_of_task
 
@@ -201,15 +202,17 @@ async def connected(
     """Checks that the database answers, creates the indexes, closes at the end.
 
     Raises:
-        DatabaseStartError: it does not answer, or refuses us.
+        DatabaseStartError: it does not answer, refuses us, or is a copy that
+            is not whole.
     """
     configure(uri, name)
     try:
         try:
             hello = await get_client().admin.command("hello")
             _require_transactions(uri, hello)
+            await copy_marks.require_whole(database())
             await create_missing(database(), indexes)
-        except ChangeRefusedError as error:
+        except (ChangeRefusedError, UnfinishedCopyError) as error:
             raise DatabaseStartError(str(error)) from error
         except (PyMongoError, ValueError) as error:
             raise DatabaseStartError(_start_fault(uri, error)) from error

@@ -8,6 +8,7 @@ no last one.
 
 import gzip
 import os
+import secrets
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -18,15 +19,18 @@ import bson
 from bson.errors import InvalidBSON
 from bson.raw_bson import RawBSONDocument
 
-from config import copies
+from config import contents, copies, copy_marks
 from config.changes import Database, Document
-from config.copies import CopyError, Digest, Say
+from config.contents import CopyError, Digest
+from config.copies import Say
+from config.copy_marks import CopyMark
 
 _FORMAT: Final = "Muster backup 1"
 _LENGTH_BYTES: Final = 4
 # A document of the largest kind, and what is around it.
 _MOST_BYTES: Final = 17 * 1024 * 1024
 _BATCH: Final = 500
+_UNFINISHED: Final = CopyMark("a backup")
 _BATCH_BYTES: Final = 4 * 1024 * 1024
 
 
@@ -43,22 +47,32 @@ async def write(database: Database, path: Path, *, say: Say) -> list[str]:
     """
     if path.exists():
         raise CopyError(f"{path} is there already: nothing was written")
-    draft = path.with_name(f"{path.name}.part")
-    draft.unlink(missing_ok=True)
+    # Another run may write beside this one, under the same name.
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
     number = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(number, "wb") as plain:
-        with gzip.GzipFile(fileobj=plain, mode="wb", compresslevel=6) as file:
-            digests = await _write_all(database, file, say=say)
-        plain.flush()
-        os.fsync(plain.fileno())
-    draft.rename(path)
-    return copies.differing(digests, await copies.digests_of(database))
+    try:
+        with os.fdopen(number, "wb") as plain:
+            with gzip.GzipFile(fileobj=plain, mode="wb", compresslevel=6) as to:
+                digests = await _write_all(database, to, say=say)
+            plain.flush()
+            os.fsync(plain.fileno())
+        # A new name is never that of a file which is there.
+        os.link(draft, path)
+    except FileExistsError:
+        raise CopyError(
+            f"{path} was written meanwhile: nothing was replaced"
+        ) from None
+    finally:
+        draft.unlink()
+    _sync_folder(path.parent)
+    return contents.differing(digests, await contents.digests_of(database))
 
 
 async def restore(path: Path, database: Database, *, say: Say) -> None:
     """Fills an empty database with what is in a file.
 
-    The file is read to its end before anything is written.
+    The file is read to its end before anything is written. A database which
+    only holds a restore that broke off is emptied first.
 
     Raises:
         CopyError: the file is not whole, the database is not empty, or it is
@@ -66,8 +80,7 @@ async def restore(path: Path, database: Database, *, say: Say) -> None:
         OSError: the file can't be read.
     """
     digests = _check(path)
-    if not await copies.is_empty(database):
-        raise CopyError(f"{database.name} is not empty: nothing was restored")
+    await _enter(database)
     wanted: dict[str, list[Document]] = {}
     with gzip.open(path) as file:
         for part in _Reader(file):
@@ -78,16 +91,36 @@ async def restore(path: Path, database: Database, *, say: Say) -> None:
                 )
             if part.documents:
                 await copies.insert(database, part.name, part.documents)
-    wrong = copies.differing(digests, await copies.digests_of(database))
+    wrong = contents.differing(digests, await contents.digests_of(database))
     if wrong:
         raise CopyError(
-            f"{', '.join(wrong)}: not what the file says: drop the database, "
-            "and run this again"
+            f"{', '.join(wrong)}: not what the file says: run this again"
         )
     for name, made_by in wanted.items():
         await copies.make_indexes(database, name, made_by)
         count = digests.get(name, Digest()).count
         say(f"{name}: {count} documents, {len(made_by)} indexes")
+    await copy_marks.remove(database)
+
+
+async def _enter(database: Database) -> None:
+    """Takes an empty database, or one that holds an unfinished restore."""
+    mark = await copy_marks.find(database)
+    if mark == _UNFINISHED:
+        for name in await contents.collections_of(database):
+            await database.drop_collection(name)
+    elif not await contents.is_empty(database):
+        raise CopyError(f"{database.name} is not empty: nothing was restored")
+    await copy_marks.put(database, _UNFINISHED)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Returns when a new name is on the disk as well."""
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
 
 
 async def _write_all(
@@ -95,11 +128,11 @@ async def _write_all(
 ) -> dict[str, Digest]:
     file.write(bson.encode({"format": _FORMAT}))
     digests = {}
-    for name in await copies.collections_of(database):
-        made_by = await copies.indexes_of(database, name)
+    for name in await contents.collections_of(database):
+        made_by = await contents.indexes_of(database, name)
         file.write(bson.encode({"collection": name, "indexes": made_by}))
         digest = Digest()
-        async for batch in copies.batches_of(database, name):
+        async for batch in contents.batches_of(database, name):
             digest = digest.including(batch)
             for document in batch:
                 file.write(bson.encode({"document": document}))
@@ -154,7 +187,11 @@ class _Reader:
     def __iter__(self) -> Iterator[_Part]:
         part: _Part | None = None
         size = 0
-        for frame in self._frames():
+        frames = self._frames()
+        head = next(frames, None)
+        if head is None or head.get("format") != _FORMAT:
+            raise InvalidBSON("it is of another format")
+        for frame in frames:
             if part is not None and "document" in frame:
                 part.documents.append(frame["document"])
                 size += len(frame.raw)
@@ -164,8 +201,8 @@ class _Reader:
                 yield part
                 part, size = _Part(part.name, part.indexes), 0
             if "collection" in frame:
-                head = bson.decode(frame.raw)
-                part = _Part(head["collection"], head["indexes"])
+                about = bson.decode(frame.raw)
+                part = _Part(about["collection"], about["indexes"])
             self.said = bson.decode(frame.raw).get("digests")
 
     def _frames(self) -> Iterator[RawBSONDocument]:

@@ -4,7 +4,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from config import copies, db
+from config import contents, db
 from config.changes import Database
 from config.lifespan import database_uri
 from config.main import settings
@@ -34,19 +34,19 @@ async def database(
     uri = sys.stdin.readline().strip() if uri == "-" else uri
     try:
         if uri is not None:
-            async with copies.opened(uri, name) as found:
+            async with contents.opened(uri, name) as found:
                 yield found, f"{db.hosts_of(uri)}/{name}"
             return
         async with (
             database_uri(settings) as own,
-            copies.opened(own, name) as found,
+            contents.opened(own, name) as found,
         ):
             if settings.mongo_db_uri is None:
                 # Its port is another one at each start.
                 yield found, f"{settings.data_dir.resolve()}/{name}"
             else:
                 yield found, f"{db.hosts_of(own)}/{name}"
-    except (copies.CopyError, OSError) as error:
+    except (contents.CopyError, OSError) as error:
         raise ScriptError(str(error)) from error
 
 

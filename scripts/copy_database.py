@@ -4,14 +4,16 @@
     python -m scripts.copy_database --to mongodb://… --verify
 
 The target is an empty database, or a copy that was begun before: killed, this
-goes on where it was. It fails until both have the same documents, which they
-have when nothing writes the source. With `--verify`, both are only compared.
+goes on where it was, and no service starts on it before it is whole. It fails
+until both have the same documents, which they have when nothing writes the
+source; what expires there meanwhile is not in the copy either. With `--verify`,
+both are only compared.
 """
 
 import argparse
 import sys
 
-from config import copies
+from config import contents, copies
 from config.changes import Database
 from scripts.common import ScriptError, run
 from scripts.copies import REST, database, say
@@ -62,8 +64,8 @@ async def _copy(arguments: argparse.Namespace) -> None:
 
 
 async def _compare(source: Database, target: Database) -> None:
-    mine = await copies.digests_of(source)
-    wrong = copies.differing(mine, await copies.digests_of(target))
+    mine = await contents.digests_of(source)
+    wrong = contents.differing(mine, await contents.digests_of(target))
     if wrong:
         raise ScriptError(f"these differ: {', '.join(wrong)}")
     count = sum(digest.count for digest in mine.values())

@@ -1,5 +1,7 @@
 """Copies and dumps of databases, on two databases of one server."""
 
+import asyncio
+import gzip
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
@@ -7,13 +9,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import bson
 import pytest
 from bson import ObjectId
 from pymongo import IndexModel, MongoClient
+from pymongo.errors import BulkWriteError
 
-from config import copies, db, dumps
+from config import contents, copies, copy_marks, db, dumps
 from config.changes import Database
-from config.copies import CopyError
+from config.contents import CopyError
+from config.copy_marks import UnfinishedCopyError
 
 URI = os.environ["MONGO_DB_URI"]
 Pair = tuple[Database, Database]
@@ -26,7 +31,7 @@ async def _pair() -> AsyncIterator[Pair]:
     async with AsyncExitStack() as stack:
         names = [db.new_test_database_name() for _ in range(2)]
         source, target = [
-            await stack.enter_async_context(copies.opened(URI, name))
+            await stack.enter_async_context(contents.opened(URI, name))
             for name in names
         ]
         await source["people"].create_indexes(
@@ -64,11 +69,11 @@ async def _copy(pair: Pair, label: str = "home") -> list[str]:
 
 async def _assert_same(pair: Pair) -> None:
     source, target = pair
-    digests = await copies.digests_of(source)
-    assert await copies.digests_of(target) == digests != {}
+    digests = await contents.digests_of(source)
+    assert await contents.digests_of(target) == digests != {}
     for name in digests:
-        mine = await copies.indexes_of(source, name)
-        others = await copies.indexes_of(target, name)
+        mine = await contents.indexes_of(source, name)
+        others = await contents.indexes_of(target, name)
         # What they are called is not what they do.
         for index in (*mine, *others):
             del index["name"]
@@ -116,7 +121,7 @@ class TestCopy:
 
         with pytest.raises(KeyboardInterrupt):
             await copies.copy(source, target, label="home", say=stop)
-        assert set(await copies.digests_of(target)) == {"odd", "people"}
+        assert set(await contents.digests_of(target)) == {"odd", "people"}
         await target["people"].delete_one({"_id": "0001"})
         await target["people"].insert_one({"_id": "x", "mail": "1@x.org"})
         await _copy(pair)
@@ -134,6 +139,33 @@ class TestCopy:
                 await copies.copy(*pair, label="home", say=write)
         await _copy(pair)
         await _assert_same(pair)
+
+    async def test_source_where_something_expires(self, pair: Pair) -> None:
+        """Which its server removes while the rest is copied."""
+        with MongoClient[dict[str, Any]](URI) as client:
+            people = client[pair[0].name]["people"]
+
+            def expire(line: str) -> None:
+                if line.startswith("people"):
+                    people.delete_many({"_id": {"$lt": "0300"}})
+
+            await copies.copy(*pair, label="home", say=expire)
+        assert await pair[1]["people"].count_documents({}) == 900
+        await _assert_same(pair)
+
+    async def test_source_where_more_than_that_happens(
+        self, pair: Pair
+    ) -> None:
+        """An expiry only removes."""
+        with MongoClient[dict[str, Any]](URI) as client:
+            people = client[pair[0].name]["people"]
+
+            def write(line: str) -> None:
+                if line.startswith("people"):
+                    people.update_one({"_id": "0007"}, {"$set": {"mail": "x"}})
+
+            with pytest.raises(CopyError, match=r"meanwhile \(people\)"):
+                await copies.copy(*pair, label="home", say=write)
 
 
 class TestTarget:
@@ -156,6 +188,31 @@ class TestTarget:
             await _copy(pair)
         assert await pair[1]["odd"].count_documents({"_id": "new here"}) == 1
 
+    @pytest.mark.parametrize("is_new", [True, False])
+    async def test_lives_on_where_documents_expire(
+        self, pair: Pair, is_new: bool
+    ) -> None:
+        await _copy(pair)
+        people = pair[1]["people"]
+        if is_new:
+            await people.insert_one({"_id": "new here", "ends_at": _SOON})
+        else:
+            await people.update_one({"_id": "0007"}, {"$set": {"mail": "x"}})
+        with pytest.raises(CopyError, match=r"written since .*\(people\)"):
+            await _copy(pair)
+        assert await people.count_documents({}) == 1200 + is_new
+
+    async def test_nobody_serves_from_half_of_it(self, pair: Pair) -> None:
+        def stop(_: str) -> None:
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            await copies.copy(*pair, label="home", say=stop)
+        with pytest.raises(UnfinishedCopyError, match="copy of home"):
+            await copy_marks.require_whole(pair[1])
+        await _copy(pair)
+        await copy_marks.require_whole(pair[1])
+
     async def test_where_something_expired(self, pair: Pair) -> None:
         """Which its server removes by itself."""
         await _copy(pair)
@@ -165,6 +222,20 @@ class TestTarget:
 
 
 class TestPlaces:
+    async def test_whose_fault_is_told(self, pair: Pair) -> None:
+        """That of the one which was read, where the other is open as well."""
+        names = [database.name for database in pair]
+        for at in (0, 1):
+            with pytest.raises(CopyError, match=f"database {names[at]} at "):
+                async with (
+                    contents.opened(URI, names[0]) as source,
+                    contents.opened(URI, names[1]) as target,
+                ):
+                    odd = {"$where": {"no": "function"}}
+                    one = (source, target)[at]
+                    async for _ in contents.batches_of(one, "people", odd):
+                        pytest.fail("nothing can be such")
+
     # The driver forgets sockets that it gave up connecting.
     @pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
     @pytest.mark.parametrize(
@@ -174,9 +245,9 @@ class TestPlaces:
     async def test_no_password_is_said(
         self, uri: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(copies, "_SELECTION_MS", 200)
+        monkeypatch.setattr(contents, "_SELECTION_MS", 200)
         with pytest.raises(CopyError) as fault:
-            async with copies.opened(uri, "muster_test_x"):
+            async with contents.opened(uri, "muster_test_x"):
                 pytest.fail("there is nothing")
         assert "\n" not in str(fault.value)
         assert "s3" not in str(fault.value)
@@ -230,8 +301,38 @@ class TestDumps:
             whole[:half],
             whole[:-9],
             whole[:half] + bytes([whole[half] ^ 1]) + whole[half + 1 :],
+            gzip.compress(
+                gzip.decompress(whole).replace(b"backup 1", b"backup 2")
+            ),
+            gzip.compress(bson.encode({"digests": {}})),
         ):
             file.write_bytes(bad)
             with pytest.raises(CopyError, match="no whole backup"):
                 await dumps.restore(file, pair[1], say=_nobody)
-        assert await copies.is_empty(pair[1])
+        assert await contents.is_empty(pair[1])
+
+    async def test_two_of_one_name(self, pair: Pair, file: Path) -> None:
+        """The later one replaces nothing, and neither leaves a rest."""
+        both = await asyncio.gather(
+            *(dumps.write(pair[0], file, say=_nobody) for _ in range(2)),
+            return_exceptions=True,
+        )
+        (fault,) = [each for each in both if each != []]
+        assert isinstance(fault, CopyError) and "meanwhile" in str(fault)
+        assert list(file.parent.iterdir()) == [file]
+        await dumps.restore(file, pair[1], say=_nobody)
+        await _assert_same(pair)
+
+    async def test_restore_that_broke_off(self, pair: Pair, file: Path) -> None:
+        """Begins anew: an embedded database is not easily emptied by hand."""
+        target = pair[1]
+        await dumps.write(pair[0], file, say=_nobody)
+        # Whose validator refuses what is restored.
+        await target.create_collection("people", validator={"mail": "no"})
+        with pytest.raises(BulkWriteError):
+            await dumps.restore(file, target, say=_nobody)
+        with pytest.raises(UnfinishedCopyError, match="copy of a backup"):
+            await copy_marks.require_whole(target)
+        await dumps.restore(file, target, say=_nobody)
+        await _assert_same(pair)
+        await copy_marks.require_whole(target)

@@ -13,7 +13,8 @@ import pytest
 from pymongo import MongoClient
 from pymongo.errors import BulkWriteError
 
-from config import db
+from config import copy_marks, db
+from config.copy_marks import CopyMark
 from utils.collections import declared_indexes
 
 URI = os.environ["MUSTER_TEST_DB_URI"]
@@ -167,6 +168,15 @@ class TestStart:
                 pytest.fail("it connected to nothing")
         assert "\n" not in str(caught.value)
         assert "s3cr" not in str(caught.value)
+
+    @pytest.mark.usefixtures("fresh_state")
+    async def test_copy_that_is_not_whole(self, fresh_name: str) -> None:
+        """Its next run would remove whatever a service wrote."""
+        async with db.connected(URI, fresh_name, {}):
+            await copy_marks.put(db.database(), CopyMark("home"))
+        with pytest.raises(db.DatabaseStartError, match="copy of home: "):
+            async with db.connected(URI, fresh_name, {}):
+                pytest.fail("it serves from half a community")
 
     @pytest.mark.usefixtures("fresh_state", "services")
     async def test_credentials_that_the_database_refuses(self) -> None:
