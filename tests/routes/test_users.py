@@ -71,6 +71,7 @@ class TestRegister:
         assert problem["errors"][0]["loc"][0] == "body"
         assert body["password"] not in response.text
 
+    @pytest.mark.usefixtures("database")
     async def test_told_again(self) -> None:
         """A database that died before it answered had written it."""
         user = await users.prepare_user(UserCreate(**factories.registration()))
