@@ -120,7 +120,7 @@ async def collections_of(database: Database) -> list[str]:
     return sorted(
         name
         for name in names
-        if name != copy_marks.COLLECTION and not name.startswith("system.")
+        if name != copy_marks.MARKER and not name.startswith("system.")
     )
 
 
@@ -156,7 +156,7 @@ async def indexes_of(database: Database, name: str) -> list[Document]:
 
 async def is_empty(database: Database) -> bool:
     """Whether no document is there, of whatever collection."""
-    for name in [copy_marks.COLLECTION, *await collections_of(database)]:
+    for name in [copy_marks.MARKER, *await collections_of(database)]:
         if await database[name].find_one({}, {"_id": 1}) is not None:
             return False
     return True

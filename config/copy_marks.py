@@ -10,7 +10,7 @@ from typing import Final
 
 from config.changes import Database
 
-COLLECTION: Final = "muster_copy"
+MARKER: Final = "muster_copy"
 
 _ID: Final = "copy"
 _DIGESTS: Final = "digests"
@@ -36,7 +36,7 @@ class CopyMark:
 
 async def find(database: Database) -> CopyMark | None:
     """Its mark; None where it is no copy."""
-    document = await database[COLLECTION].find_one({"_id": _ID})
+    document = await database[MARKER].find_one({"_id": _ID})
     if document is None:
         return None
     return CopyMark(document[_SOURCE], document[_DIGESTS])
@@ -44,7 +44,7 @@ async def find(database: Database) -> CopyMark | None:
 
 async def put(database: Database, mark: CopyMark) -> None:
     """Marks a database, or changes its mark."""
-    await database[COLLECTION].replace_one(
+    await database[MARKER].replace_one(
         {"_id": _ID},
         {_SOURCE: mark.source, _DIGESTS: mark.digests},
         upsert=True,
@@ -53,7 +53,7 @@ async def put(database: Database, mark: CopyMark) -> None:
 
 async def remove(database: Database) -> None:
     """Lets a database be one of its own."""
-    await database.drop_collection(COLLECTION)
+    await database.drop_collection(MARKER)
 
 
 async def require_whole(database: Database) -> None:
