@@ -1,5 +1,6 @@
 """Heroku's processes and systemd's units: what they run starts and stops."""
 
+import importlib.util
 import os
 import re
 import shutil
@@ -84,6 +85,8 @@ class TestGuide:
         for path in named - made:
             # The beginning of the names of several.
             assert list(REPOSITORY.glob(f"{path}*")), path
+        for module in set(re.findall(r"\bscripts\.\w+", GUIDE)):
+            assert importlib.util.find_spec(module) is not None
 
     def test_setup_starts_nothing(self) -> None:
         done = subprocess.run(
