@@ -20,7 +20,7 @@ import pytest
 from tests.engine.engines import PYTHON, docker, soon
 from tests.service.running import MARKS, REPOSITORY, free_port
 
-pytestmark = [pytest.mark.engine, *MARKS]
+pytestmark = [pytest.mark.engine, pytest.mark.long, *MARKS]
 
 IMAGE: Final = "muster-test/muster:1"
 BASE: Final = "muster-test/base:1"
