@@ -24,7 +24,7 @@ from pathlib import Path
 from types import FrameType
 
 from pymongo import MongoClient
-from pymongo.errors import OperationFailure, PyMongoError
+from pymongo.errors import PyMongoError
 
 from config.embedded import (
     Address,
@@ -53,6 +53,9 @@ _HEALTHY_SECONDS = 10
 # Between two looks whether the server's storage still works; one costs 15 ms.
 _PROBE_SECONDS = 5.0
 _PROBE_TIMEOUT_MS = 1_000
+# What a server says whose storage broke, and what it says to a newcomer.
+_PANIC = "WT_PANIC"
+_REFUSAL = "authentication failed"
 
 # Without --sync-on-commit a kill loses acknowledged writes. With the default
 # journal file, 2 GB, each start takes 3 to 12 s. The cache is a ceiling, not
@@ -93,7 +96,7 @@ class Keeper:  # pylint: disable=too-few-public-methods  # It only runs.
         if not self._folder.data.exists():
             self._prepare_data()
         port = self._choose_port()
-        probe = _Probe(self._folder)
+        probe = Probe(self._folder)
         while self._is_wanted():
             self._keep_server(port)
             self._end_broken_server(probe)
@@ -131,7 +134,7 @@ class Keeper:  # pylint: disable=too-few-public-methods  # It only runs.
         self._started = now
         self._server = self._start(self._folder.data, port, "--auth")
 
-    def _end_broken_server(self, probe: "_Probe") -> None:
+    def _end_broken_server(self, probe: "Probe") -> None:
         """Kills a server that lives on without its storage.
 
         When the disk is full it panics, by its own word "the process must exit
@@ -139,7 +142,9 @@ class Keeper:  # pylint: disable=too-few-public-methods  # It only runs.
         its journal. One that is only slow is left alone.
         """
         server = self._server
-        if server and server.poll() is None and probe.finds_it_broken():
+        if server is None or server.poll() is not None:
+            return
+        if probe.finds_it_broken(server.pid):
             _log("the server's storage is broken; killing it")
             server.kill()
             server.wait()
@@ -235,17 +240,25 @@ class Keeper:  # pylint: disable=too-few-public-methods  # It only runs.
             raise ChildProcessError("the keeper is gone already")
 
 
-class _Probe:  # pylint: disable=too-few-public-methods  # One question.
+class Probe:  # pylint: disable=too-few-public-methods  # One question.
     """Asks the server, now and then, whether its storage still works."""
 
     def __init__(self, folder: Folder) -> None:
         self._folder = folder
         self._next = 0.0
+        self._pid = 0
+        self._let_us_in = False
 
-    def finds_it_broken(self) -> bool:
-        """Whether the server answers, and can't even look up who asks."""
+    def finds_it_broken(self, pid: int) -> bool:
+        """Whether the server `pid` answers, and can't look up who asks.
+
+        It says then that the password is wrong. Only of one that knew the
+        password before, this is no truth: else it may have been changed.
+        """
         now = time.monotonic()
-        if now < self._next:
+        if pid != self._pid:
+            self._pid, self._let_us_in = pid, False
+        elif now < self._next:
             return False
         self._next = now + _PROBE_SECONDS
         address = Address.load(self._folder.address)
@@ -257,11 +270,12 @@ class _Probe:  # pylint: disable=too-few-public-methods  # One question.
                 uri, timeoutMS=_PROBE_TIMEOUT_MS
             ) as client:
                 client.admin.command("usersInfo")
-        except OperationFailure:
-            return True
         except PyMongoError as error:
-            # The driver wraps what it is told while it looks for the server.
-            return "authentication failed" in str(error)
+            # By its words, as the driver may wrap what it is told while it
+            # looks for the server. One that is only late says neither.
+            said = str(error)
+            return _PANIC in said or (self._let_us_in and _REFUSAL in said)
+        self._let_us_in = True
         return False
 
 
