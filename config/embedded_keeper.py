@@ -52,6 +52,8 @@ _LONGEST_PAUSE_SECONDS = 5
 _HEALTHY_SECONDS = 10
 # Between two looks whether the server's storage still works; one costs 15 ms.
 _PROBE_SECONDS = 5.0
+# Until a server let us in, lest it breaks before that.
+_FIRST_PROBES_SECONDS = 0.5
 _PROBE_TIMEOUT_MS = 1_000
 # What a server says whose storage broke, and what it says to a newcomer.
 _PANIC = "WT_PANIC"
@@ -260,7 +262,9 @@ class Probe:  # pylint: disable=too-few-public-methods  # One question.
             self._pid, self._let_us_in = pid, False
         elif now < self._next:
             return False
-        self._next = now + _PROBE_SECONDS
+        self._next = now + (
+            _PROBE_SECONDS if self._let_us_in else _FIRST_PROBES_SECONDS
+        )
         address = Address.load(self._folder.address)
         if address is None:
             return False

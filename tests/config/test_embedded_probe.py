@@ -33,6 +33,7 @@ def _address(tmp_path: Path) -> Iterator[Address]:
 def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folder:
     """Where another keeper, which looks all the time, finds the address."""
     monkeypatch.setattr(embedded_keeper, "_PROBE_SECONDS", 0.0)
+    monkeypatch.setattr(embedded_keeper, "_FIRST_PROBES_SECONDS", 0.0)
     folder = Folder(tmp_path)
     folder.path.mkdir()
     return folder
