@@ -53,8 +53,8 @@ class GuestCursor(paging.Cursor):
         waiting: how many of those up to here wait.
     """
 
-    order: int
-    waiting: int
+    order: paging.Number
+    waiting: paging.Number
 
 
 async def list_page(

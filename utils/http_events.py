@@ -57,7 +57,7 @@ _MOST_MESSAGE: Final = 500
 class _Cursor(paging.Cursor):
     """Where a walk stands: `order` of the last event."""
 
-    order: int
+    order: paging.Number
 
 
 # Seen, masked, and not stored yet: what a hiccup of the database kept.

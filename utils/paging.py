@@ -8,9 +8,9 @@ import binascii
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from config import db
 from models.base import Page, PageQuery, utc_now
@@ -21,6 +21,9 @@ WITHOUT_LOOKUP: Final = {"lookup": 0}
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
+
+# What the database can compare: a forged cursor may hold more.
+Number = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 
 
 class Cursor(BaseModel):
@@ -44,7 +47,7 @@ class TimeCursor(Cursor):
         at_ms: the time of the last item, milliseconds since 1970.
     """
 
-    at_ms: int
+    at_ms: Number
 
 
 Stored = TypeVar("Stored")

@@ -14,6 +14,7 @@ from models.api_keys import ApiKeyCreate
 from models.base import utc_now
 from tests import factories
 from tests.fuzzing import examples
+from tests.problems import assert_problem
 from utils import api_keys, calendar_reader, rsvps
 
 Client = httpx.AsyncClient
@@ -140,22 +141,50 @@ class TestCursors:
         path: str,
         data: st.DataObject,
     ) -> None:
-        params = httpx.URL(path).params.set("limit", "1")
-        path = httpx.URL(path).path
-        page = await client.get(path, params=params, auth=guest)
-        text = page.json()["next_cursor"]
-        if text is None:
+        cursor = await self._cursor(client, guest, path)
+        if cursor is None:
             assert path == "/v1/auth/logins"
             return
-        cursor: dict[str, Any] = json.loads(base64.urlsafe_b64decode(text))
         names = sorted(set(cursor) - {"query"})
         for name in data.draw(st.sets(st.sampled_from(names), min_size=1)):
             cursor[name] = data.draw(_VALUES, name)
-        forged = base64.urlsafe_b64encode(json.dumps(cursor).encode()).decode()
-        response = await client.get(
-            path, params=params.set("cursor", forged), auth=guest
-        )
+        response = await self._next(client, guest, path, cursor)
         assert response.status_code in (200, 422), response.text
+
+    @pytest.mark.parametrize("path", _LISTS)
+    async def test_more_than_the_database_counts(
+        self, client: Client, guest: factories.Member, path: str
+    ) -> None:
+        cursor = await self._cursor(client, guest, path) or {}
+        for name, value in cursor.items():
+            if not isinstance(value, int):
+                continue
+            response = await self._next(
+                client, guest, path, cursor | {name: 2**63}
+            )
+            assert_problem(response, 422, "invalid-request")
+
+    async def _cursor(
+        self, client: Client, guest: factories.Member, path: str
+    ) -> dict[str, Any] | None:
+        """What stands in the cursor of a list's first page, if it has one."""
+        url = httpx.URL(path).copy_set_param("limit", "1")
+        text = (await client.get(url, auth=guest)).json()["next_cursor"]
+        if text is None:
+            return None
+        found: dict[str, Any] = json.loads(base64.urlsafe_b64decode(text))
+        return found
+
+    async def _next(
+        self,
+        client: Client,
+        guest: factories.Member,
+        path: str,
+        cursor: dict[str, Any],
+    ) -> httpx.Response:
+        text = base64.urlsafe_b64encode(json.dumps(cursor).encode()).decode()
+        url = httpx.URL(path).copy_merge_params({"limit": 1, "cursor": text})
+        return await client.get(url, auth=guest)
 
 
 _QUERY = _pieces(
