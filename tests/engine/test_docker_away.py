@@ -53,6 +53,7 @@ async def _answers(engine: DockerEngine) -> bool:
         return False
 
 
+@pytest.mark.long
 async def test_killed_and_back() -> None:
     """While it is gone nothing is known; afterwards sessions begin again."""
     daemon = Daemon(f"e{uuid4().hex[:8]}")

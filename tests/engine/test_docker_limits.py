@@ -140,6 +140,7 @@ class TestNetworks:
         reach = _CONNECT.format(host="127.0.0.1", port=8000)
         assert await outcome(engine, script(serve + reach)) == "reached\n"
 
+    @pytest.mark.long
     async def test_more_than_docker_has(self, engine: DockerEngine) -> None:
         """Docker's own pools hold 31 networks; sessions have theirs."""
         wanted = [spec("sleep", "600") for _ in range(40)]

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,29 +29,37 @@ CLIENTS = 50
 SERVE = ["python3", "-m", "http.server", "{port}", "--directory", "/tmp"]
 WISH = {"template": "notebook", "gpus": 1, "hours": 1}
 
-# At each of these a worker dies, and another one goes on.
-UP = [
-    "before-create",
-    "after-create",
-    "before-ensure",
-    "during-ensure-1",
-    "during-ensure-2",
-    "during-ensure-3",
-    "after-ensure",
-    "before-change",
-    "after-change",
-    "before-probe",
-    "after-probe",
-]
-DOWN = [
-    "before-end",
-    "after-end",
-    "before-remove",
-    "during-remove-1",
-    "after-remove",
-    "before-finish",
-    "after-finish",
-]
+
+def _steps(short: Sequence[str], long: Sequence[str]) -> list[Any]:
+    """Where a worker dies and another one goes on: some, and all others."""
+    return [pytest.param(each) for each in short] + [
+        pytest.param(each, marks=pytest.mark.long) for each in long
+    ]
+
+
+UP = _steps(
+    ["after-create", "during-ensure-1", "after-ensure"],
+    [
+        "before-create",
+        "before-ensure",
+        "during-ensure-2",
+        "during-ensure-3",
+        "before-change",
+        "after-change",
+        "before-probe",
+        "after-probe",
+    ],
+)
+DOWN = _steps(
+    ["before-remove", "before-finish"],
+    [
+        "before-end",
+        "after-end",
+        "during-remove-1",
+        "after-remove",
+        "after-finish",
+    ],
+)
 
 
 class Served:
@@ -217,7 +225,10 @@ class TestSeats:
 
     @pytest.mark.parametrize(
         "step",
-        ["before-create", "after-create", "after-note", "during-ensure-1"],
+        _steps(
+            ["after-create"],
+            ["before-create", "after-note", "during-ensure-1"],
+        ),
     )
     async def test_each_guest_has_one_session(
         self, served: Served, engine: DockerEngine, step: str
@@ -251,7 +262,7 @@ class TestSeats:
         ids = sorted(each.id for each in found)
         assert await _containers(engine) == ids == await _holders()
 
-    @pytest.mark.parametrize("step", ["after-create", "after-note"])
+    @pytest.mark.parametrize("step", _steps(["after-note"], ["after-create"]))
     async def test_a_rehearsal_ends_with_nothing_left(
         self, served: Served, engine: DockerEngine, step: str
     ) -> None:

@@ -36,7 +36,7 @@ from tests.engine.engines import (
 from utils import gpus, sessions
 from utils.session_service import SessionService
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.long]
 
 
 @dataclass(frozen=True)

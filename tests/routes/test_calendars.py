@@ -799,7 +799,17 @@ class TestShippedCalendars:
     def test_there_are_many(self) -> None:
         assert len(SHIPPED) > 250
 
-    @pytest.mark.parametrize("part", range(PARTS))
+    @pytest.mark.parametrize(
+        "part",
+        [
+            0,
+            1,
+            *(
+                pytest.param(part, marks=pytest.mark.long)
+                for part in range(2, PARTS)
+            ),
+        ],
+    )
     async def test_twice_is_like_once(
         self, client: Client, part: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:

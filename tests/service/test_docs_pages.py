@@ -97,6 +97,7 @@ def test_swagger_logs_in_and_calls(muster: Served, page: Page) -> None:
     assert email in answer.inner_text()
 
 
+@pytest.mark.long
 def test_swagger_shows_every_error_of_an_endpoint(
     muster: Served, page: Page
 ) -> None:
