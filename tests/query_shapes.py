@@ -122,7 +122,9 @@ def led_nowhere(shapes: Mapping[Shape, str], indexes: Indexes) -> list[str]:
     return [
         f"{who}: {shape}"
         for shape, who in shapes.items()
-        if not who.startswith(_FREE)
+        # `config` alone reads all: to copy it, or to compare it.
+        if who
+        and not who.startswith(_FREE)
         and shape.collection not in SMALL
         and (shape.mixes or not shape.is_led(indexes))
     ]

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -20,10 +21,12 @@ pytestmark = pytest.mark.usefixtures("database")
 
 REPOSITORY = Path(__file__).parents[2]
 NAME = "attempts"
+LATER = datetime(2100, 1, 1, tzinfo=UTC)
 
 # Begins a transaction, writes a document, and says so.
 HOLDER = """
 import asyncio, sys
+from datetime import UTC, datetime
 from pathlib import Path
 from config import db, transactions
 async def work():
@@ -38,6 +41,11 @@ async def main():
 db.configure(sys.argv[2], sys.argv[3])
 asyncio.run(main())
 """
+
+
+def _stored(document_id: str) -> db.Document:
+    """What the collection's validator takes."""
+    return {"_id": document_id, "count": 0, "expires_at": LATER}
 
 
 async def _add() -> None:
@@ -55,7 +63,7 @@ async def _count() -> int:
 
 @pytest.fixture(name="document")
 async def _document() -> None:
-    await db.collection(NAME).insert_one({"_id": "x", "count": 0})
+    await db.collection(NAME).insert_one(_stored("x"))
 
 
 @pytest.fixture(name="folder")
@@ -70,7 +78,7 @@ class TestRun:
     async def test_all_is_written(self) -> None:
         async def work() -> str:
             await _add()
-            await db.collection(NAME).insert_one({"_id": "y"})
+            await db.collection(NAME).insert_one(_stored("y"))
             return "done"
 
         assert await transactions.run(work) == "done"
@@ -89,7 +97,7 @@ class TestRun:
     async def test_taken_key(self) -> None:
         async def work() -> None:
             await _add()
-            await db.collection(NAME).insert_one({"_id": "x"})
+            await db.collection(NAME).insert_one(_stored("x"))
 
         with pytest.raises(DuplicateKeyError):
             await transactions.run(work)

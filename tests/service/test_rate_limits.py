@@ -199,7 +199,7 @@ class TestTwoMachines:
         answers = asyncio.run(_race(machines, headers))
         answers += asyncio.run(_race(machines, headers))
         # Each machine may keep some of its last share.
-        assert 90 <= answers[204] <= 99
+        assert 80 <= answers[204] <= 99
         assert answers[429] == 800 - answers[204]
 
 
