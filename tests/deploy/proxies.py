@@ -9,12 +9,19 @@ import ssl
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Self
 
 import httpx
 
-from tests.service.running import REPOSITORY, Service, free_port, wait_for
+from tests.service.running import (
+    REPOSITORY,
+    Service,
+    answers_or_ended,
+    free_port,
+    wait_for,
+)
 
 GUIDE = (REPOSITORY / "deploy/README.md").read_text("utf-8")
 NGINX = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/sbin")
@@ -91,7 +98,14 @@ class Nginx:
                 self._command(), stderr=errors, start_new_session=True
             )
         try:
-            wait_for(self._answers_or_ended)
+            wait_for(
+                partial(
+                    answers_or_ended,
+                    self._process,
+                    self.client,
+                    "/health/live",
+                )
+            )
             said = (self.folder / "errors").read_text("utf-8")
             assert self._process.poll() is None, said
         except BaseException:
@@ -158,16 +172,6 @@ class Nginx:
         assert NGINX is not None
         return (NGINX, "-c", str(self.folder / "nginx.conf"), "-e", "stderr",
                 *more)  # fmt: skip
-
-    def _answers_or_ended(self) -> bool:
-        assert self._process is not None
-        if self._process.poll() is not None:
-            return True
-        try:
-            with self.client() as client:
-                return client.get("/health/live").status_code == 200
-        except httpx.TransportError:
-            return False
 
 
 def has_ipv6() -> bool:

@@ -9,6 +9,7 @@ asking twice would do it twice.
 import random
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections import Counter
 from functools import partial
 from pathlib import Path
@@ -138,7 +139,7 @@ def _check_refusal(response: httpx.Response) -> None:
     assert_problem(response, 503, kind)
 
 
-class Journey(threading.Thread):
+class Journey(threading.Thread, ABC):
     """Somebody who does something again and again.
 
     Attributes:
@@ -184,9 +185,9 @@ class Journey(threading.Thread):
         self.somebody.register(self.new_key())
         self.somebody.log_in()
 
+    @abstractmethod
     def step(self) -> None:
         """One thing that is done."""
-        raise NotImplementedError
 
     def check(self) -> None:
         """Afterwards: what was promised is there, and nothing else."""

@@ -34,11 +34,11 @@ class Machine:
 
     def cut(self) -> None:
         """What is sent either way is lost, and nobody is told."""
-        raise NotImplementedError("this machine can't be cut off")
+        raise RuntimeError("this machine can't be cut off")
 
     def mend(self) -> None:
         """What is sent arrives again."""
-        raise NotImplementedError("this machine can't be cut off")
+        raise RuntimeError("this machine can't be cut off")
 
 
 class _Remote(Machine):

@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -169,7 +170,10 @@ class Service:  # pylint: disable=too-many-instance-attributes  # Names.
         """Starts it, and waits until it answers."""
         self.launch()
         try:
-            wait_for(self._answers_or_ended, START_SECONDS)
+            wait_for(
+                partial(answers_or_ended, self._process, self.client),
+                START_SECONDS,
+            )
             assert self._process is not None
             assert self._process.poll() is None, self.errors()
         except BaseException:
@@ -288,15 +292,21 @@ class Service:  # pylint: disable=too-many-instance-attributes  # Names.
             for pid in others:
                 os.kill(pid, signal.SIGCONT)
 
-    def _answers_or_ended(self) -> bool:
-        assert self._process is not None
-        if self._process.poll() is not None:
-            return True
-        try:
-            with self.client() as client:
-                return client.get("/").status_code == 200
-        except httpx.TransportError:
-            return False
+
+def answers_or_ended(
+    process: "subprocess.Popen[bytes] | None",
+    client: Callable[[], httpx.Client],
+    path: str = "/",
+) -> bool:
+    """Whether a server that was started need not be waited for any more."""
+    assert process is not None
+    if process.poll() is not None:
+        return True
+    try:
+        with client() as asking:
+            return asking.get(path).status_code == 200
+    except httpx.TransportError:
+        return False
 
 
 class Person:

@@ -197,10 +197,11 @@ class TestTwoMachines:
     def test_never_more_than_the_limit(self, machines: list[Service]) -> None:
         headers = _new_member(machines[0])
         answers = asyncio.run(_race(machines, headers))
-        answers += asyncio.run(_race(machines, headers))
-        # Each machine may keep some of its last share.
-        assert 80 <= answers[204] <= 99
-        assert answers[429] == 800 - answers[204]
+        for _ in range(2):
+            # A worker that was busy may have some of its last share still.
+            answers += asyncio.run(_race(machines, headers))
+        assert 90 <= answers[204] <= 99
+        assert answers[429] == 1200 - answers[204]
 
 
 class TestRedisAway:
