@@ -43,6 +43,7 @@ from config.origin import origin_of_task
 __all__ = [
     "ASCENDING",
     "DESCENDING",
+    "DUPLICATE_KEY_CODE",
     "UNAVAILABLE_ERRORS",
     "Collection",
     "DatabaseStartError",
@@ -56,9 +57,11 @@ __all__ = [
     "collection",
     "configure",
     "connected",
+    "count_command",
     "database",
     "drop_test_database",
     "find_by_id",
+    "find_by_ids",
     "get_client",
     "hosts_of",
     "insert_missing",
@@ -85,9 +88,9 @@ TEST_PREFIX: Final = "muster_test_"
 # the socket's silence and the driver's second try together.
 OPERATION_TIMEOUT_MS: Final = 5_000
 
-_DUPLICATE_KEY_CODE: Final = 11000
+DUPLICATE_KEY_CODE: Final = 11000
 # A refusal may repeat what stands in the document, whatever that is.
-_CODES_OF_REFUSED_DOCUMENTS: Final = (_DUPLICATE_KEY_CODE, 121)
+_CODES_OF_REFUSED_DOCUMENTS: Final = (DUPLICATE_KEY_CODE, 121)
 
 # MongoDB has a code for a full disk; the embedded database tells what its
 # storage says: that there is no space (28), or, after that, that it gave up.
@@ -145,10 +148,7 @@ class _Client(AsyncMongoClient[Document]):
                 raise StorageError("the database can't write") from error
             raise
         finally:
-            name, seconds = getattr(name, "value", name), perf_counter() - begin
-            origin_of_task.get().count(name, seconds)
-            if telemetry.IS_ON:
-                telemetry.note_command(name, seconds)
+            count_command(getattr(name, "value", name), perf_counter() - begin)
 
 
 @dataclass
@@ -269,6 +269,21 @@ async def find_by_id(
     return found[0] if found else None
 
 
+async def find_by_ids(
+    name: str, document_ids: Sequence[str], projection: Document | None = None
+) -> dict[str, Document]:
+    """Small documents by their `_id`; unknown ids are left out.
+
+    They come in one reply, which has room for 16 MB.
+    """
+    found = collection(name).find(
+        {"_id": {"$in": list(document_ids)}},
+        projection,
+        batch_size=len(document_ids) + 1,
+    )
+    return {document["_id"]: document async for document in found}
+
+
 async def insert_missing(name: str, documents: Sequence[Document]) -> int:
     """Inserts those of `documents` whose keys are not taken, and counts them.
 
@@ -279,7 +294,7 @@ async def insert_missing(name: str, documents: Sequence[Document]) -> int:
         result = await collection(name).insert_many(documents, ordered=False)
     except BulkWriteError as error:
         faults = error.details["writeErrors"]
-        if any(fault["code"] != _DUPLICATE_KEY_CODE for fault in faults):
+        if any(fault["code"] != DUPLICATE_KEY_CODE for fault in faults):
             raise
         return int(error.details["nInserted"])
     return len(result.inserted_ids)
@@ -308,6 +323,13 @@ async def replace_all(
     )
     if result.matched_count < len(replacements):
         raise OvertakenError(name)
+
+
+def count_command(name: str, seconds: float) -> None:
+    """Notes what a request has asked the database, and how long that took."""
+    origin_of_task.get().count(name, seconds)
+    if telemetry.IS_ON:
+        telemetry.note_command(name, seconds)
 
 
 def hosts_of(uri: str) -> str:

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from cachetools import TTLCache
 
-from config import db, transactions
+from config import db, gathering, transactions
 from models.api_keys import ApiKey, ApiKeyCreate, ApiKeyCreated, ApiKeyRead
 from models.audit import AuditAction
 from models.base import Page, PageQuery, new_id, utc_now
@@ -40,6 +40,7 @@ _FORM: Final = re.compile(r"mk_([0-9a-f]{32})_[A-Za-z0-9_-]{43}")
 
 # That a key was used is written down once in this time.
 _USE_SECONDS: Final = 60
+_BY_ID: Final = gathering.finds(COLLECTION)
 _UNKNOWN: Final = "This API key is unknown, expired or revoked."
 
 
@@ -173,7 +174,7 @@ async def delete_keys_of(user_id: str) -> None:
 
 
 async def _find_key(key_id: str) -> ApiKey | None:
-    document = await db.find_by_id(COLLECTION, key_id)
+    document = await _BY_ID.ask(key_id)
     return None if document is None else ApiKey.from_document(document)
 
 

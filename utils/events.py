@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from config import cache, db, transactions
+from config import cache, db, gathering, transactions
 from models.audit import AuditAction
 from models.base import Page, PageQuery, new_id, utc_now
 from models.events import (
@@ -84,6 +84,8 @@ _GATHERED_SECONDS: Final = 5 * 60
 _SETTLED: Final = timedelta(seconds=30)
 # So long before an event starts, its changes are told at once.
 _HASTE: Final = timedelta(hours=1)
+_BY_ID: Final = gathering.finds(COLLECTION, paging.WITHOUT_LOOKUP)
+_NEW: Final = gathering.inserts(COLLECTION)
 _OVER: Final = "an event that is over can't be published"
 
 
@@ -105,7 +107,7 @@ async def load_event(event_id: str) -> Event:
     Raises:
         EventNotFoundError: there is none.
     """
-    document = await db.find_by_id(COLLECTION, event_id, paging.WITHOUT_LOOKUP)
+    document = await _BY_ID.ask(event_id)
     if document is None:
         raise EventNotFoundError(event_id)
     return Event.from_document(document)
@@ -253,7 +255,7 @@ async def create_event(new: EventCreate, *, actor: Actor) -> Event:
 
     async def work() -> None:
         await _claim_images(event.image_ids, actor)
-        await db.collection(COLLECTION).insert_one(_to_document(event))
+        await _NEW.ask(_to_document(event))
 
     # One command is whole by itself.
     await (transactions.run(work) if event.image_ids else work())

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from pydantic import SecretStr
 
-from config import db, transactions
+from config import db, gathering, transactions
 from models.base import Page, new_id, utc_now
 from models.exceptions import (
     EmailTakenError,
@@ -61,6 +61,8 @@ INDEXES: Final = [
     db.IndexModel("image_id"),
 ]
 
+_BY_ID: Final = gathering.finds(COLLECTION)
+
 
 async def get_user(user_id: str) -> User:
     """The member with this id.
@@ -68,7 +70,7 @@ async def get_user(user_id: str) -> User:
     Raises:
         UserNotFoundError: there is none.
     """
-    document = await db.find_by_id(COLLECTION, user_id)
+    document = await _BY_ID.ask(user_id)
     if document is None:
         raise UserNotFoundError(user_id)
     return User.from_document(document)
