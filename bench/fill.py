@@ -49,7 +49,7 @@ async def fill(count: int) -> dict[str, str]:
         )
         login = await logins.create_login(admin, client="bench")
         # The same seed at each run: the same ids, which are not taken twice.
-        source = _Source(admin.id)
+        source = Source(admin.id)
         first = source.next_event()
         bare = db.collection(BARE_COLLECTION)
         if await bare.estimated_document_count() < count:
@@ -63,7 +63,7 @@ async def fill(count: int) -> dict[str, str]:
     return {"event_id": first.id, "access_token": login.access_token}
 
 
-class _Source:
+class Source:
     """Makes events: in clusters, as people live, over some months."""
 
     def __init__(self, creator_id: str) -> None:

@@ -10,8 +10,9 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Final
 
 import httpx
@@ -19,7 +20,7 @@ from pydantic import SecretStr
 from pymongo import monitoring
 
 from app import app
-from bench.fill import CENTER, fill
+from bench.fill import CENTER, Source
 from config import cache, db
 from config.lifespan import lifespan
 from config.main import settings
@@ -28,11 +29,12 @@ from models.events import EventCreate
 from models.logins import Actor
 from models.rsvps import Rsvp, RsvpStatus
 from models.users import Role, User, UserCreate
-from utils import events, logins, rsvps, users
+from utils import events, logins, rsvps, search, users
 
 _PASSWORD: Final = "correct horse battery"
 _BATCH: Final = 500
 _SEATS: Final = 500
+_BETWEEN_MEMBERS: Final = timedelta(seconds=30)
 _EVENT: Final = {
     "title": "Gathering",
     "description": "",
@@ -92,6 +94,17 @@ async def measure(growing: str, size: int, rounds: int) -> dict[str, Any]:
             }
 
 
+async def _next_page(client: httpx.AsyncClient, path: str) -> str:
+    """Where the second page of a list is; the first, where that is all."""
+    page = (await client.get(path)).json()
+    if page["next_cursor"] is None:
+        return path
+    joint = "&" if "?" in path else "?"
+    return f"{path}{joint}cursor={page['next_cursor']}"
+
+
+# Stands for the page after the first.
+_SECOND: Final = " (second page)"
 _NEAR: Final = f"near={CENTER[0]},{CENTER[1]}"
 _ENDPOINTS: Final = [
     ("GET", "/v1/events/{event_id}"),
@@ -102,13 +115,21 @@ _ENDPOINTS: Final = [
     ("GET", "/v1/events?mine=true"),
     ("GET", "/v1/events/queue"),
     ("GET", "/v1/users"),
+    ("GET", f"/v1/users{_SECOND}"),
     ("GET", "/v1/users?q=ada"),
+    ("GET", "/v1/users?q=ada7"),
     ("GET", "/v1/users/me"),
     ("GET", "/v1/users/me/rsvps"),
     ("GET", "/v1/events/{event_id}/rsvps"),
+    ("GET", f"/v1/events/{{event_id}}/rsvps{_SECOND}"),
+    ("GET", "/v1/events/{event_id}/rsvps?status=waitlisted"),
     ("GET", "/v1/events/{event_id}/board"),
+    # The one after the other: who is asked about is the last in line.
     ("PUT", "/v1/events/{event_id}/rsvp"),
+    ("GET", "/v1/events/{event_id}/rsvp"),
     ("DELETE", "/v1/events/{event_id}/rsvp"),
+    # The first in line gets the seat that the event gains.
+    ("PATCH", "/v1/events/{event_id}"),
     ("POST", "/v1/events"),
 ]
 
@@ -117,28 +138,41 @@ async def _cost(
     client: httpx.AsyncClient, method: str, path: str, rounds: int
 ) -> dict[str, Any]:
     took, sent = [], list[dict[str, Any]]()
-    body: dict[str, Any] | None = None
-    if (method, path) == ("POST", "/v1/events"):
-        body = _EVENT
+    if path.endswith(_SECOND):
+        path = await _next_page(client, path.removesuffix(_SECOND))
     for number in range(rounds):
+        if method in _BEFORE:
+            await client.request(_BEFORE[method], path)
         cache.forget_all()
         # The last one is looked at more closely.
         LISTENER.sent = sent if number == rounds - 1 else None
+        body = _body(method, number)
         begin = time.perf_counter()
         response = await client.request(method, path, json=body)
         took.append(time.perf_counter() - begin)
         LISTENER.sent = None
-        if not response.is_success and method != "DELETE":
+        if not response.is_success:
             sys.exit(f"bench: {method} {path}: {response.text}")
     return {
         "ms": statistics.median(took) * 1000,
+        "worst": max(took) * 1000,
         "commands": len(sent),
-        "examined": await _examined(sent),
+        "examined": await count_examined(sent),
     }
 
 
-async def _examined(sent: list[dict[str, Any]]) -> int | str:
-    """How many documents the reads looked at; "?" where nobody tells."""
+# A seat is taken, or given back, anew each time.
+_BEFORE: Final = {"PUT": "DELETE", "DELETE": "PUT"}
+
+
+def _body(method: str, number: int) -> dict[str, Any] | None:
+    if method == "PATCH":
+        return {"capacity": _SEATS + number + 1}
+    return _EVENT if method == "POST" else None
+
+
+async def count_examined(sent: list[dict[str, Any]]) -> int:
+    """How many documents reads that were sent look at."""
     database = db.get_client()[settings.mongo_db_name]
     count = 0
     for command in sent:
@@ -154,10 +188,7 @@ async def _examined(sent: list[dict[str, Any]]) -> int | str:
         told = await database.command(
             "explain", kept, verbosity="executionStats"
         )
-        stats = told.get("executionStats")
-        if stats is None:
-            return "?"
-        count += int(stats["totalDocsExamined"])
+        count += int(told["executionStats"]["totalDocsExamined"])
     return count
 
 
@@ -171,27 +202,59 @@ async def _admin() -> User:
     return await users.create_user(body, role=Role.ADMIN)
 
 
-async def _fill_events(size: int, _admin: User) -> str:
-    return (await fill(size))["event_id"]
+async def _fill_events(size: int, admin: User) -> str:
+    """The same events at each run, so that half a fill is continued."""
+    source = Source(admin.id)
+    first = source.next_event()
+    await events.import_events([first])
+    count = await db.collection(events.COLLECTION).estimated_document_count()
+    for batch in _batches(1, size):
+        new = [source.next_event() for _ in batch]
+        if batch.stop > count:
+            await events.import_events(new)
+    return first.id
 
 
 async def _fill_members(size: int, admin: User) -> str:
     """Members with one hash for all: making a million takes seven hours."""
-    count = await db.collection(users.COLLECTION).estimated_document_count()
-    for number in range(size - count):
-        # A name each: the search finds few by one, as among people.
-        member = admin.model_copy(
-            update={
-                "id": new_id(),
-                "first_name": f"Ada{number % 1000}",
-                "email": f"{new_id()}@example.org",
-                "revision": new_id(),
-                "role": Role.MEMBER,
-                "created_at": utc_now(),
-            }
+    member = db.collection(users.COLLECTION)
+    known = await member.find_one({"_id": admin.id})
+    assert known is not None  # It was just made.
+    count = await member.estimated_document_count()
+    for batch in _batches(count, size):
+        await db.insert_missing(
+            users.COLLECTION, [_member(known, n, size) for n in batch]
         )
-        await users.add_user(member)
     return await _event(admin)
+
+
+def _member(known: db.Document, number: int, size: int) -> db.Document:
+    """The document of a member like one that is stored already."""
+    email = f"ada.{number}@example.org"
+    # A name each: the search finds few by one, as among people.
+    first_name = f"Ada{number % 1000}"
+    return known | {
+        "_id": new_id(),
+        "first_name": first_name,
+        "email": email,
+        "email_key": users.email_key(email),
+        "revision": new_id(),
+        "role": Role.MEMBER,
+        "created_at": utc_now() - (size - number) * _BETWEEN_MEMBERS,
+        "lookup": search.search_fields(
+            first_name, known["last_name"], *email.split("@")
+        ),
+    }
+
+
+def _batches(begin: int, end: int) -> Iterator[range]:
+    """The numbers from `begin` to `end`, some hundred at a time; says so."""
+    since = time.monotonic()
+    for start in range(begin, end, _BATCH):
+        yield range(start, min(start + _BATCH, end))
+        if (start - begin) % 50_000 == 0:
+            took = time.monotonic() - since
+            print(f"bench: {start} after {took:.0f} s", file=sys.stderr)
 
 
 async def _fill_guests(size: int, admin: User) -> str:
@@ -206,9 +269,9 @@ async def _fill_guests(size: int, admin: User) -> str:
         ).dict()
         for n in range(1, size + 1)
     ]
-    for start in range(0, size, _BATCH):
+    for batch in _batches(0, size):
         await db.insert_missing(
-            rsvps.COLLECTION, documents[start : start + _BATCH]
+            rsvps.COLLECTION, documents[batch.start : batch.stop]
         )
     going = min(size, _SEATS)
     await events.count_guests(

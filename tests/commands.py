@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
 from pymongo import monitoring
 
@@ -18,6 +18,7 @@ class _Recorder(monitoring.CommandListener):
     def __init__(self) -> None:
         self.names: list[str] | None = None
         self.leases: list[str] | None = None
+        self.sent: list[dict[str, Any]] | None = None
         # Each shape, and who sent it first.
         self._shapes: dict[Shape, str] = {}
         self._new: dict[Shape, str] = {}
@@ -34,6 +35,8 @@ class _Recorder(monitoring.CommandListener):
         noted = self.leases if is_lease else self.names
         if noted is not None:
             noted.append(name)
+        if self.sent is not None:
+            self.sent.append(dict(event.command))
         for shape in shapes_of(name, event.command):
             if self.asked is not None:
                 self.asked.append(shape)
@@ -94,6 +97,17 @@ def counted_leases() -> Iterator[list[str]]:
         yield names
     finally:
         RECORDER.leases = None
+
+
+@contextmanager
+def kept() -> Iterator[list[dict[str, Any]]]:
+    """The commands that are sent inside the block, in order."""
+    commands: list[dict[str, Any]] = []
+    RECORDER.sent = commands
+    try:
+        yield commands
+    finally:
+        RECORDER.sent = None
 
 
 @contextmanager

@@ -1,11 +1,11 @@
 """Event pages: the queries behind a list of events.
 
 Owns no collection: `utils/events.py` passes its own. May call: event_walks,
-geo, paging, search. Every query begins with one selective clause on an index
-(equality, a few values, or equality and a bounded range), and decides the rest
-afterwards: that shape is fast on MongoDB and on the embedded database alike.
-A list that is open at one end first asks for about as much as the last one
-needed.
+geo, paces, paging, search. Every query begins with one selective clause on an
+index (equality, a few values, or equality and a bounded range), and decides
+the rest afterwards: that shape is fast on MongoDB and on the embedded database
+alike. A list that is open at one end first asks for about as much as the last
+one needed.
 """
 
 import math
@@ -24,7 +24,7 @@ from models.events import (
     EventQuery,
     Sort,
 )
-from utils import event_walks, geo, paging, search
+from utils import event_walks, geo, paces, paging, search
 
 # Every list sorts by the last two, within what the first ones select.
 _BY_START: Final = [("starts_at", db.ASCENDING), ("_id", db.ASCENDING)]
@@ -51,30 +51,7 @@ _MIN_RADIUS_KM: Final = 5.0
 # A guess that reaches farther saves nothing against asking for all.
 _MAX_SPAN_SECONDS: Final = MAX_DURATION.total_seconds()
 
-
-class _Pace:
-    """How far recent pages reached, so that the next query asks for so much.
-
-    It changes only how much a query reads, never what it answers: a guess that
-    falls short is followed by a query for the rest.
-    """
-
-    def __init__(self) -> None:
-        self._reach: dict[str, float] = {}
-
-    def guess(self, kind: str, whole: float) -> float:
-        """How far to ask, at most `whole`, which is also the first guess."""
-        return min(whole, self._reach.get(kind, whole))
-
-    def learn(self, kind: str, reach: float | None, least: float) -> None:
-        """Notes how far a full page reached; None when it was not full."""
-        if reach is None:
-            self._reach.pop(kind, None)
-        else:
-            self._reach[kind] = max(least, 2 * reach)
-
-
-_PACE: Final = _Pace()
+_PACE: Final = paces.Pace()
 
 
 def lookup_fields(event: Event) -> db.Document:

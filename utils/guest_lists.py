@@ -5,11 +5,12 @@ Owns no collection: `utils/rsvps.py` passes its own. May call: paging, users.
 
 import csv
 import io
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from config import db
 from models.base import Page, rfc_3339
+from models.events import Event
 from models.rsvps import Guest, GuestQuery, Rsvp, RsvpStatus
 from models.users import MemberName
 from utils import paging, users
@@ -41,6 +42,10 @@ _COLUMNS: Final = (
     "user_id",
 )
 _ROWS_AT_ONCE: Final = 200
+# The embedded server reads a range to its end before it takes a page of it. So
+# a page is looked for among the next to come, so many times as many as it has
+# room for; then farther; then among all.
+_REACHES: Final = (2, 60)
 # A spreadsheet takes what begins so for a formula, and runs it.
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
@@ -58,20 +63,20 @@ class GuestCursor(paging.Cursor):
 
 
 async def list_page(
-    rsvps: db.Collection, event_id: str, *, query: GuestQuery
+    rsvps: db.Collection, event: Event, *, query: GuestQuery
 ) -> Page[Guest]:
     """A page of an event's guests, in the order in which they came.
 
     Raises:
         InvalidRequestError: the cursor is malformed.
     """
-    asked = paging.fingerprint(query, event_id)
+    asked = paging.fingerprint(query, event.id)
     last = (
         None
         if query.cursor is None
         else paging.decode(GuestCursor, query.cursor, query=asked)
     )
-    found = await _find(rsvps, event_id, query, last, query.limit + 1)
+    found = await _find(rsvps, event, query, last)
     before = 0 if last is None else last.waiting
     waiting = _positions(found[: query.limit], before)
     names = await users.find_names([rsvp.user_id for rsvp in found])
@@ -91,13 +96,13 @@ async def list_page(
 
 
 async def csv_lines(
-    rsvps: db.Collection, event_id: str, *, query: GuestQuery
+    rsvps: db.Collection, event: Event, *, query: GuestQuery
 ) -> AsyncIterator[str]:
     """All guests as a table with a header, some hundred lines at a time."""
     yield table([_COLUMNS])
     some = query.model_copy(update={"limit": _ROWS_AT_ONCE, "cursor": None})
     while True:
-        page = await list_page(rsvps, event_id, query=some)
+        page = await list_page(rsvps, event, query=some)
         yield table(_row(guest) for guest in page.items)
         if page.next_cursor is None:
             return
@@ -153,22 +158,41 @@ def show(
 
 async def _find(
     rsvps: db.Collection,
-    event_id: str,
+    event: Event,
     query: GuestQuery,
     last: GuestCursor | None,
-    count: int,
 ) -> list[Rsvp]:
+    """The next guests, up to one more than a page has room for."""
+    wanted = query.limit + 1
     conditions: list[db.Document] = [{"status": {"$in": query.status}}]
     if last is not None:
         conditions.append(paging.after("order", last.order, last.last_id))
-    pipeline: list[db.Document] = [
-        {"$match": {"event_id": event_id}},
-        {"$match": {"$and": conditions}},
-        {"$sort": {"order": db.ASCENDING, "_id": db.ASCENDING}},
-        {"$limit": count},
-    ]
-    found = await (await rsvps.aggregate(pipeline)).to_list()
+    found: list[db.Document] = []
+    for span in _spans(event, 0 if last is None else last.order, wanted):
+        pipeline: list[db.Document] = [
+            {"$match": {"event_id": event.id, "order": span}},
+            {"$match": {"$and": conditions}},
+            {"$sort": {"order": db.ASCENDING, "_id": db.ASCENDING}},
+            {"$limit": wanted - len(found)},
+        ]
+        found += await (await rsvps.aggregate(pipeline)).to_list()
+        if len(found) == wanted:
+            break
     return [Rsvp.from_document(document) for document in found]
+
+
+def _spans(event: Event, begin: int, wanted: int) -> Iterator[db.Document]:
+    """Ranges of arrival numbers that together hold all from `begin` on.
+
+    An event that few have come to is asked for at once.
+    """
+    for reach in _REACHES:
+        end = begin + reach * wanted
+        if end > event.arrivals:
+            break
+        yield {"$gte": begin, "$lt": end}
+        begin = end
+    yield {"$gte": begin}
 
 
 def _positions(found: Sequence[Rsvp], before: int) -> dict[str, int]:

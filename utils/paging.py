@@ -187,6 +187,20 @@ def spans(
     yield {key: bounds} if bounds else {}
 
 
+def time_reached(query: PageQuery, *, asked: str) -> datetime | None:
+    """Where the last page ended of a list that is sorted by a time.
+
+    None for the first page.
+
+    Raises:
+        InvalidRequestError: the cursor is malformed or of another query.
+    """
+    if query.cursor is None:
+        return None
+    last = decode(TimeCursor, query.cursor, query=asked)
+    return from_milliseconds(last.at_ms)
+
+
 def page_of(
     found: Sequence[Stored],
     *,

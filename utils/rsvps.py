@@ -143,9 +143,9 @@ async def list_guests(
         EventNotFoundError, ForbiddenError: see `access_event_as_organiser`.
         InvalidRequestError: the cursor is malformed.
     """
-    await access_event_as_organiser(event_id, actor=actor)
+    event = await access_event_as_organiser(event_id, actor=actor)
     return await guest_lists.list_page(
-        db.collection(COLLECTION), event_id, query=query
+        db.collection(COLLECTION), event, query=query
     )
 
 
@@ -157,9 +157,9 @@ async def export_guests(
     Raises:
         EventNotFoundError, ForbiddenError: see `access_event_as_organiser`.
     """
-    await access_event_as_organiser(event_id, actor=actor)
+    event = await access_event_as_organiser(event_id, actor=actor)
     return guest_lists.csv_lines(
-        db.collection(COLLECTION), event_id, query=query
+        db.collection(COLLECTION), event, query=query
     )
 
 
@@ -275,7 +275,7 @@ async def fill_seats(event: Event) -> Event:
     free = min(event.capacity - event.seats_taken, event.waitlisted)
     if free <= 0 or not _is_open(event):
         return event
-    promoted = await _first_in_line(event.id, free)
+    promoted = await _first_in_line(event, free)
     await _promote(event, promoted)
     count = len(promoted)
     await events.count_guests(event.id, going=count, waiting=-count)
@@ -482,6 +482,7 @@ async def _arrive(
     return RsvpRead(
         event_id=event_id,
         status=rsvp.status,
+        # The last in line, behind all who wait: nobody need count them.
         position=None if has_seat else event.waitlisted + 1,
     )
 
@@ -535,15 +536,24 @@ async def _vacate(event: Event, rsvp: Rsvp) -> None:
     elif rsvp.status is RsvpStatus.GOING:
         promoted = []
         if event.waitlisted > 0 and _is_open(event):
-            promoted = await _first_in_line(event.id, 1)
+            promoted = await _first_in_line(event, 1)
         await _promote(event, promoted)
         count = len(promoted)
         await events.count_guests(event.id, going=count - 1, waiting=-count)
 
 
-async def _first_in_line(event_id: str, count: int) -> list[Rsvp]:
+async def _first_in_line(event: Event, count: int) -> list[Rsvp]:
+    """The first of those who wait; there are as many at least."""
+    # Those behind them have numbers of their own, up to the last arrival's, so
+    # that the first have lower ones than these. The embedded server reads a
+    # range to its end, which would be the line's.
+    behind = event.waitlisted - count
     found = db.collection(COLLECTION).find(
-        {"event_id": event_id, "status": RsvpStatus.WAITLISTED},
+        {
+            "event_id": event.id,
+            "status": RsvpStatus.WAITLISTED,
+            "order": {"$lt": event.arrivals - behind + 1},
+        },
         sort=[("order", db.ASCENDING)],
         limit=count,
     )

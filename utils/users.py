@@ -1,7 +1,7 @@
 """Users: register, find, change members.
 
-Owns: `users`. Indexes: see INDEXES. May call: etags, images, paging,
-passwords, search.
+Owns: `users`. Indexes: see INDEXES. May call: etags, images, paces,
+paging, passwords, search.
 """
 
 import unicodedata
@@ -31,7 +31,7 @@ from models.users import (
     UserQuery,
     UserUpdate,
 )
-from utils import etags, images, paging, passwords, search
+from utils import etags, images, paces, paging, passwords, search
 
 COLLECTION: Final = "users"
 DOCUMENTS: Final = (User,)
@@ -62,6 +62,7 @@ INDEXES: Final = [
 ]
 
 _BY_ID: Final = gathering.finds(COLLECTION)
+_PACE: Final = paces.OldestFirst()
 
 
 async def get_user(user_id: str) -> User:
@@ -130,7 +131,11 @@ async def find_user_by_firebase(firebase_id: str) -> User | None:
 
 
 async def list_users(query: UserQuery) -> Page[PrivateUser]:
-    """A page of members, those first who registered first."""
+    """A page of members, those first who registered first.
+
+    Raises:
+        InvalidRequestError: `q` has no word, or the cursor is malformed.
+    """
     search.require_word(query.q)
     term = search.best_term(query.q or "")
     select: db.Document = {} if term is None else {"lookup.terms": term}
@@ -138,15 +143,24 @@ async def list_users(query: UserQuery) -> Page[PrivateUser]:
         select["role"] = query.role
     if query.tier is not None:
         select["tier"] = query.tier
-    return await paging.page_by_time(
-        db.collection(COLLECTION),
-        query,
-        asked=paging.fingerprint(query),
-        key="created_at",
-        select=select,
-        where=search.prefix_conditions(query.q or ""),
-        show=lambda document: PrivateUser.of(User.from_document(document)),
-    )
+    asked, kind = paging.fingerprint(query), " ".join(select)
+    last = paging.time_reached(query, asked=asked)
+    page = Page[PrivateUser](items=[], next_cursor=None)
+    for span in _PACE.spans(kind, "created_at", last):
+        page = await paging.page_by_time(
+            db.collection(COLLECTION),
+            query,
+            asked=asked,
+            key="created_at",
+            select=select | span,
+            where=search.prefix_conditions(query.q or ""),
+            show=lambda document: PrivateUser.of(User.from_document(document)),
+        )
+        if page.next_cursor is not None:
+            break
+    full = page.items if page.next_cursor is not None else []
+    _PACE.learn(kind, last, [user.created_at for user in full])
+    return page
 
 
 async def create_user(new: UserCreate, *, role: Role = Role.MEMBER) -> User:

@@ -11,17 +11,18 @@ import httpx
 import pytest
 
 from config import db
+from models.base import new_id, rfc_3339, utc_now
 from models.events import Event, EventUpdate
 from models.exceptions import CapacityBelowSeatsError
 from models.logins import Actor
 from models.mails import MailKind
-from models.rsvps import RsvpStatus, Scan
+from models.rsvps import GuestImport, RsvpStatus, Scan
 from models.users import Role
 from tests import factories
 from tests.commands import counted
 from tests.factories import HOUR, Member
 from tests.problems import assert_problem
-from utils import check_ins, events, organising, rsvps
+from utils import check_ins, events, guest_lists, organising, rsvps
 
 Client = httpx.AsyncClient
 
@@ -257,6 +258,30 @@ class TestCapacity:
         await check_agreement(event)
         assert len(await mails_of(MailKind.SEAT_PROMOTION)) == 100
 
+    @pytest.mark.usefixtures("database")
+    async def test_whoever_left_the_line(self) -> None:
+        """Gaps before, between and behind: the first of the rest are next."""
+        event = await factories.event(capacity=1)
+        actors = await people(12)
+        for actor in actors:
+            await rsvps.join(event.id, actor=actor)
+        for gone in (1, 4, 5, 8, 11):
+            await rsvps.leave(event.id, actor=actors[gone])
+        host = factories.actor(Role.ADMIN)
+        going = [0]
+        for next_ones in ([2], [3, 6], [7, 9, 10]):
+            going += next_ones
+            await organising.update_event(
+                event.id,
+                EventUpdate(capacity=len(going)),
+                actor=host,
+                if_match=[],
+            )
+            assert await rsvps.guest_ids(event.id, waiting=False) == [
+                actors[n].user_id for n in going
+            ]
+            await check_agreement(event)
+
     async def test_not_below_seats(self, client: Client) -> None:
         creator = await factories.admin()
         event = await factories.event(creator.actor, capacity=3)
@@ -297,11 +322,15 @@ class TestCapacity:
 class TestRace:
     async def test_twenty_seats(self) -> None:
         event = await factories.event(capacity=20)
+        actors = await people(100)
         answers = await asyncio.gather(
-            *(rsvps.join(event.id, actor=a) for a in await people(100))
+            *(rsvps.join(event.id, actor=actor) for actor in actors)
         )
         positions = [a.position for a in answers if a.position is not None]
         assert sorted(positions) == list(range(1, 81))
+        # What nobody counted then is what is counted now.
+        for actor, answer in zip(actors, answers, strict=True):
+            assert await rsvps.get_own(event.id, actor=actor) == answer
         await check_agreement(event)
         assert (await read(event)).seats_taken == 20
 
@@ -357,6 +386,23 @@ class TestRace:
         await check_agreement(event)
 
 
+async def _walk(
+    client: Client, event: Event, creator: Member, params: dict[str, Any]
+) -> list[Any]:
+    """All guests, from page to page."""
+    guests: list[Any] = []
+    cursor: str | None = ""
+    while cursor is not None:
+        more = {"cursor": cursor} if cursor else {}
+        response = await client.get(
+            path(event, "rsvps"), params={**params, **more}, auth=creator
+        )
+        assert response.status_code == 200, response.text
+        guests += response.json()["items"]
+        cursor = response.json()["next_cursor"]
+    return guests
+
+
 class TestGuests:
     async def _event(
         self, client: Client, names: Sequence[str]
@@ -370,21 +416,43 @@ class TestGuests:
     async def test_list(self, client: Client) -> None:
         names = ["Ada", "Bo", "Cy", "Di", "Ed"]
         event, creator = await self._event(client, names)
-        guests: list[Any] = []
-        cursor: dict[str, str] = {}
-        while True:
-            page = await client.get(
-                path(event, "rsvps"),
-                params={"limit": 2, **cursor},
-                auth=creator,
-            )
-            guests += page.json()["items"]
-            if page.json()["next_cursor"] is None:
-                break
-            cursor = {"cursor": page.json()["next_cursor"]}
+        guests = await _walk(client, event, creator, {"limit": 2})
         assert [g["user"]["first_name"] for g in guests] == names
         assert [g["position"] for g in guests] == [None, None, 1, 2, 3]
         assert "email" not in str(guests)
+
+    @pytest.mark.parametrize("reaches", [(1,), (1, 2), (2, 60)])
+    async def test_pages_of_what_is_left(
+        self,
+        client: Client,
+        monkeypatch: pytest.MonkeyPatch,
+        reaches: tuple[int, ...],
+    ) -> None:
+        """Wherever many left, and however far a page is looked for."""
+        monkeypatch.setattr(guest_lists, "_REACHES", reaches)
+        creator = await factories.admin()
+        event = await factories.event(creator.actor, capacity=3)
+        start = utc_now() - 24 * HOUR
+        new = [
+            GuestImport(user_id=new_id(), created_at=start + n * HOUR)
+            for n in range(1, 21)
+        ]
+        await rsvps.import_guests(event.id, new)
+        for name in ("Ada", "Bo", "Cy"):
+            user_id = (await factories.member(first_name=name)).user.id
+            await rsvps.invite(event.id, user_id=user_id, actor=creator.actor)
+        stored = db.collection("rsvps")
+        await stored.delete_many({"order": {"$in": [2, *range(5, 17)]}})
+        found = await stored.find({"event_id": event.id}).to_list()
+        found.sort(key=lambda each: (each["order"], each["_id"]))
+        for status in (*([each] for each in RsvpStatus), list(RsvpStatus)):
+            params = {"limit": 2, "status": status}
+            walked = await _walk(client, event, creator, params)
+            assert [guest["created_at"] for guest in walked] == [
+                rfc_3339(each["created_at"])
+                for each in found
+                if each["status"] in status
+            ]
 
     async def test_by_status(self, client: Client) -> None:
         event, creator = await self._event(client, ["Ada", "Bo", "Cy"])

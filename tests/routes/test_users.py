@@ -1,20 +1,22 @@
 """Accounts and profiles over HTTP."""
 
 import asyncio
+import math
 from typing import Any
 
 import httpx
 import pytest
 from pydantic import SecretStr
 
-from config import transactions
+from config import db, transactions
 from models.base import new_id, utc_now
 from models.exceptions import NotAuthenticatedError
 from models.users import Role, UserCreate, UserUpdate
 from tests import factories
 from tests.commands import counted
+from tests.factories import Member
 from tests.problems import assert_problem
-from utils import accounts, logins, users
+from utils import accounts, logins, paces, users
 
 Client = httpx.AsyncClient
 
@@ -337,24 +339,71 @@ class TestPublicProfile:
         assert (await client.get(path, auth=admin)).json()["disabled"]
 
 
-class TestAdministration:
-    async def test_list_pages_in_order(self, client: Client) -> None:
-        admin = await factories.admin()
-        members = [admin] + [await factories.member() for _ in range(4)]
-        seen: list[str] = []
-        params: dict[str, Any] = {"limit": 2}
-        while True:
-            with counted() as commands:
-                response = await client.get(
-                    "/v1/users", params=params, auth=admin
-                )
-            assert commands == ["find", "aggregate"]
+def _guess(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Has lists of members guess that a page reaches so far."""
+    pace = paces.OldestFirst()
+    monkeypatch.setattr(users, "_PACE", pace)
+    monkeypatch.setattr(pace, "_pace", _Guess(seconds))
+
+
+class _Guess(paces.Pace):
+    """A pace that always says the same."""
+
+    def __init__(self, reach: float) -> None:
+        super().__init__()
+        self._said = reach
+
+    def guess(self, kind: str, whole: float) -> float:
+        return min(whole, self._said)
+
+
+async def _walk(
+    client: Client, admin: Member, *, limit: int
+) -> tuple[list[str], list[str]]:
+    """All members' ids from page to page, and what was sent for them."""
+    seen: list[str] = []
+    params: dict[str, Any] = {"limit": limit}
+    with counted() as commands:
+        while "cursor" not in params or params["cursor"]:
+            response = await client.get("/v1/users", params=params, auth=admin)
             page = response.json()
             seen += [user["id"] for user in page["items"]]
-            if page["next_cursor"] is None:
-                break
             params["cursor"] = page["next_cursor"]
+    return seen, commands
+
+
+class TestAdministration:
+    @pytest.mark.parametrize("seconds", [0.0, 0.05, math.inf])
+    async def test_list_pages_in_order(
+        self, client: Client, monkeypatch: pytest.MonkeyPatch, seconds: float
+    ) -> None:
+        """However far the queries guess that a page reaches."""
+        _guess(monkeypatch, seconds)
+        admin = await factories.admin()
+        members = [admin] + [await factories.member() for _ in range(4)]
+        # Nobody is younger than the first page was, as far as it remembers.
+        await client.get("/v1/users", params={"limit": 1}, auth=admin)
+        seen, commands = await _walk(client, admin, limit=2)
         assert seen == [member.user.id for member in members]
+        if seconds == math.inf:
+            assert commands == ["find", "aggregate"] * 3
+
+    @pytest.mark.parametrize("seconds", [0.0, 0.001, 1.0])
+    async def test_registered_at_once(
+        self, client: Client, monkeypatch: pytest.MonkeyPatch, seconds: float
+    ) -> None:
+        """From elsewhere, many at one time; no page leaves one out."""
+        _guess(monkeypatch, seconds)
+        admin = await factories.admin()
+        members = [await factories.member() for _ in range(9)]
+        ids = sorted(member.user.id for member in members)
+        at = utc_now() - factories.HOUR
+        await db.collection("users").update_many(
+            {"_id": {"$in": ids}}, {"$set": {"created_at": at}}
+        )
+        for _ in range(2):
+            seen, _ = await _walk(client, admin, limit=2)
+            assert seen == [*ids, admin.user.id]
 
     @pytest.mark.parametrize(
         ("params", "found"),
