@@ -95,6 +95,11 @@ def shapes_of(name: str, command: Mapping[str, Any]) -> list[Shape]:
         return []
     match name:
         case "find":
+            if command.get("limit") and not (
+                command["filter"] or command.get("sort")
+            ):
+                # Any few will do: nothing is looked for.
+                return []
             cut = command.get("sort") if command.get("limit") else None
             sort = tuple(cut or ())
             return [_shape(name, collection, command["filter"], sort)]

@@ -44,7 +44,7 @@ INDEXES: Final = [
 ]
 
 _WEEK_MILLISECONDS: Final = 7 * 24 * 3600 * 1000
-# The shortest guesses of how far a page reaches.
+# The shortest guesses of how far a page reaches, and the first ones.
 _MIN_SPAN_SECONDS: Final = 24 * 3600.0
 _MIN_RADIUS_KM: Final = 5.0
 
@@ -157,7 +157,7 @@ async def _nearest(
 ) -> list[db.Document]:
     """The next events by distance: from a guessed circle, then from all."""
     radius = walk.query.radius_km
-    guess = _PACE.guess(walk.kind, radius)
+    guess = _PACE.guess(walk.kind, radius, first=_MIN_RADIUS_KM)
     found: list[db.Document] = []
     for circle_km in (guess, radius) if guess < radius else (radius,):
         found = await _find(events, walk, walk.select(circle_km), circle_km)
@@ -206,7 +206,9 @@ def _spans(walk: event_walks.Walk) -> list[db.Document]:
 
 def _guessed_edge(walk: event_walks.Walk) -> datetime | None:
     origin = walk.origin()
-    seconds = _PACE.guess(walk.kind, math.inf)
+    # One's own are few, and asked for at once.
+    first = _MIN_SPAN_SECONDS if walk.owner is None else math.inf
+    seconds = _PACE.guess(walk.kind, math.inf, first=first)
     if origin is None or seconds > _MAX_SPAN_SECONDS:
         return None
     span = timedelta(seconds=seconds)

@@ -63,6 +63,7 @@ INDEXES: Final = [
 
 _BY_ID: Final = gathering.finds(COLLECTION)
 _PACE: Final = paces.OldestFirst()
+_FEW: Final = 100
 
 
 async def get_user(user_id: str) -> User:
@@ -145,6 +146,8 @@ async def list_users(query: UserQuery) -> Page[PrivateUser]:
         select["tier"] = query.tier
     asked, kind = paging.fingerprint(query), " ".join(select)
     last = paging.time_reached(query, asked=asked)
+    if _PACE.is_new:
+        await _look_around()
     page = Page[PrivateUser](items=[], next_cursor=None)
     for span in _PACE.spans(kind, "created_at", last):
         page = await paging.page_by_time(
@@ -161,6 +164,12 @@ async def list_users(query: UserQuery) -> Page[PrivateUser]:
     full = page.items if page.next_cursor is not None else []
     _PACE.learn(kind, last, [user.created_at for user in full])
     return page
+
+
+async def _look_around() -> None:
+    """Guesses when members began to register: any few tell, as stored."""
+    found = db.collection(COLLECTION).find({}, {"created_at": 1}, limit=_FEW)
+    _PACE.begin([document["created_at"] async for document in found])
 
 
 async def create_user(new: UserCreate, *, role: Role = Role.MEMBER) -> User:

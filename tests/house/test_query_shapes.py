@@ -48,6 +48,10 @@ def test_is_led(shape: Shape) -> None:
     assert shape.is_led(_INDEXES)
 
 
+def test_any_few_are_not_looked_for() -> None:
+    assert not shapes_of("find", {"find": "x", "filter": {}, "limit": 9})
+
+
 @pytest.mark.parametrize(
     "shape",
     [

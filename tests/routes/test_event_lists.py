@@ -16,12 +16,13 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from bench.growth_side import count_examined
 from config import cache, db
 from models.base import utc_now
 from models.events import Event, Sort, Status, Tag
 from models.users import Role
 from tests import factories
-from tests.commands import counted
+from tests.commands import counted, kept
 from tests.factories import HOUR
 from tests.problems import assert_problem
 from utils import event_pages, event_walks, events
@@ -255,7 +256,9 @@ async def test_every_list_is_what_python_says(
     """
     with pytest.MonkeyPatch.context() as patch:
         pace = event_pages._PACE  # pylint: disable=protected-access
-        patch.setattr(pace, "guess", lambda _kind, whole: min(whole, guess))
+        patch.setattr(
+            pace, "guess", lambda _kind, whole, **_: min(whole, guess)
+        )
         await _check_lists(client, made, asked)
 
 
@@ -434,7 +437,7 @@ class TestExamples:
     async def test_round_trips(
         self, client: Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        # Other tests' pages reached less far.
+        # Other tests' pages reached less far. Here, a first one tells.
         monkeypatch.setattr("utils.event_pages._PACE._reach", {})
         member = await factories.member()
         for n in range(30):
@@ -450,6 +453,7 @@ class TestExamples:
             {"mine": "true"},
             {"sort": "-starts_at", "starts_before": factories.at(9 * DAY)},
         ):
+            await client.get("/v1/events", params=params, auth=member)
             for _ in range(3):
                 cache.forget_all()
                 with counted() as commands:
@@ -473,7 +477,7 @@ class TestExamples:
             for n in range(-2, 12)
         ]
         pace = event_pages._PACE  # pylint: disable=protected-access
-        monkeypatch.setattr(pace, "guess", lambda _kind, _whole: hours * 3600.0)
+        monkeypatch.setattr(pace, "guess", lambda *_, **__: hours * 3600.0)
         ids = [event.id for event in made]
         params = {"limit": 3, "sort": sort}
         assert await _walk(client, params) == ids[:: -1 if "-" in sort else 1]
@@ -490,7 +494,7 @@ class TestExamples:
         starts_at = factories.at(HOUR)
         made = [await factories.event(starts_at=starts_at) for _ in range(5)]
         pace = event_pages._PACE  # pylint: disable=protected-access
-        monkeypatch.setattr(pace, "guess", lambda _kind, _whole: hours * 3600)
+        monkeypatch.setattr(pace, "guess", lambda *_, **__: hours * 3600)
         ids = sorted(event.id for event in made)
         params = {"limit": 1, "sort": sort}
         assert await _walk(client, params) == ids[:: -1 if "-" in sort else 1]
@@ -514,6 +518,25 @@ class TestExamples:
         found = [item["id"] for item in response.json()["items"]]
         assert found == [event.id for event in sparse]
         assert commands == ["aggregate", "aggregate"]
+
+
+    async def test_the_first_of_a_process(
+        self, client: Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It does not read all that is to come; nor does one that failed."""
+        monkeypatch.setattr("utils.event_pages._PACE._reach", {})
+        for n in range(60):
+            await factories.event(
+                starts_at=factories.at((n + 1) * HOUR),
+                ends_at=factories.at((n + 2) * HOUR),
+            )
+        with kept() as commands:
+            await client.get("/v1/events")
+        assert await count_examined(commands) < 40
+        pace = event_pages._PACE  # pylint: disable=protected-access
+        pace.learn("x", None, 1.0)
+        assert pace.guess("x", math.inf, first=2.0) == math.inf
+        assert pace.guess("x", math.inf, first=2.0) == 2.0
 
 
 class TestInvalid:

@@ -353,7 +353,7 @@ class _Guess(paces.Pace):
         super().__init__()
         self._said = reach
 
-    def guess(self, kind: str, whole: float) -> float:
+    def guess(self, kind: str, whole: float, first: float) -> float:
         return min(whole, self._said)
 
 
