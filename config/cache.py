@@ -44,15 +44,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from string import Formatter
-from typing import Any, Final, Literal, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, TypeVar, cast
 
 from cachetools import TLRUCache
 from pydantic import BaseModel, SecretStr, TypeAdapter
 from starlette.responses import Response
 
 from config import transactions
-from config.stamp_news import StampNews
 from config.stamps import Stamps, slots_of
+
+if TYPE_CHECKING:
+    from config.stamp_news import StampNews
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -115,7 +117,7 @@ class _State:
     """What this process stands on; nothing is kept before it is open."""
 
     stamps: Stamps | None = None
-    news: StampNews | None = None
+    news: "StampNews | None" = None
     longest_seconds = 0.0
 
 
@@ -156,6 +158,10 @@ async def opened(
     try:
         async with AsyncExitStack() as stack:
             if redis_url is not None:
+                # Where there is no Redis, its client takes no memory: 7 MB.
+                # pylint: disable-next=import-outside-toplevel
+                from config.stamp_news import StampNews
+
                 news = StampNews(stamps, redis_url.get_secret_value())
                 _State.news = await stack.enter_async_context(news.running())
             _State.stamps = stamps

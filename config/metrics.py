@@ -7,7 +7,7 @@ server names the folder before it forks. `uvicorn app:app` counts in memory.
 import os
 import resource
 from collections import Counter as Counts
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import time
@@ -19,10 +19,12 @@ from prometheus_client import (
     Counter,
     Gauge,
     Histogram,
+    Metric,
     generate_latest,
 )
 from prometheus_client import values
 from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
 
 from config.origin import Origin
 
@@ -46,14 +48,28 @@ _SECONDS: Final = (
     0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 )  # fmt: skip
 _LABELS: Final = ("method", "route", "status")
-_STARTED_AT: Final = time()
 
-_PROCESS: Final = os.getpid()
+
+class _Process:
+    """This process, and when it began."""
+
+    id = 0
+    started_at = 0.0
+
+    @classmethod
+    def begin(cls) -> None:
+        """It is another one from now on."""
+        cls.id, cls.started_at = os.getpid(), time()
+
+
+_Process.begin()
+# The server imports this, and its workers are forks of it.
+os.register_at_fork(after_in_child=_Process.begin)
 if FOLDER_VARIABLE in os.environ:
-    # The library asks the system for the process at every number it counts,
-    # lest it was forked since: 2 µs. A worker imports this after its fork.
+    # The library would ask the system for the process at every number that it
+    # counts, lest it was forked since: 2 µs.
     values.ValueClass = values.MultiProcessValue(  # type: ignore[no-untyped-call]
-        lambda: _PROCESS
+        lambda: _Process.id
     )
 
 # Method, route template, status.
@@ -90,6 +106,23 @@ class Level:
     help: str
     read: Callable[[], float]
     shared: bool = False
+
+
+class _Files(Collector):
+    """What all workers counted, in the files of a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def collect(self) -> Iterable[Metric]:
+        """Reads all files but those that are made at this moment.
+
+        The library's own collector fails at one that is empty still.
+        """
+        files = [*map(str, filter(_has_begun, self._folder.glob("*.db")))]
+        merged: Iterable[Metric]
+        merged = MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]
+        return merged
 
 
 class Metrics:  # pylint: disable=too-many-instance-attributes  # Numbers.
@@ -197,7 +230,7 @@ class Metrics:  # pylint: disable=too-many-instance-attributes  # Numbers.
         if FOLDER_VARIABLE not in os.environ:
             return generate_latest(self._registry)
         everybody = CollectorRegistry()
-        MultiProcessCollector(everybody)  # type: ignore[no-untyped-call]
+        everybody.register(_Files(Path(os.environ[FOLDER_VARIABLE])))
         return generate_latest(everybody)
 
     def _gauge(self, name: str, text: str, mode: str) -> Gauge:
@@ -215,7 +248,7 @@ class Metrics:  # pylint: disable=too-many-instance-attributes  # Numbers.
     def _hand_over(self) -> None:
         self._running.set(self._in_progress)
         self._memory.set(_resident_bytes())
-        self._start.set(_STARTED_AT)
+        self._start.set(_Process.started_at)
         for series, count in self._answered.items():
             self._requests.labels(*_labels_of(series)).inc(count)
         self._answered.clear()
@@ -230,6 +263,14 @@ class Metrics:  # pylint: disable=too-many-instance-attributes  # Numbers.
 def _labels_of(series: _Series) -> tuple[str, str, str]:
     method, route, status = series
     return method, route or _NO_ROUTE, str(status)
+
+
+def _has_begun(file: Path) -> bool:
+    try:
+        return file.stat().st_size > 0
+    except FileNotFoundError:
+        # Its worker has ended.
+        return False
 
 
 def _resident_bytes() -> int:

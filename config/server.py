@@ -159,8 +159,9 @@ def on_starting(_server: Arbiter) -> None:
     os.environ[_METRICS_VARIABLE] = _folders[-1]
 
 
-def when_ready(_server: Arbiter) -> None:
-    """Says where the service is."""
+def when_ready(server: Arbiter) -> None:
+    """Imports what all workers share, and says where the service is."""
+    _import_app(server)
     address = f"http://localhost:{_settings.port}"
     lines = [f"Muster is at {address} (docs: {address}/docs)"]
     if _settings.in_development and _embedded is not None:
@@ -168,35 +169,9 @@ def when_ready(_server: Arbiter) -> None:
     print("\n".join(lines), flush=True)
 
 
-def post_fork(_server: Arbiter, _worker: MusterWorker) -> None:
-    """Looks for no garbage while a worker imports what it keeps.
-
-    That took a quarter of its start.
-    """
-    gc.disable()
-
-
-def post_worker_init(_worker: MusterWorker) -> None:
-    """Leaves what a worker has imported out of garbage collections.
-
-    It lives as long as the worker. To walk through all of it again and again
-    took a tenth of a worker's time, and held up requests for 60 ms.
-    """
-    gc.collect()
-    gc.freeze()
-    # What a dozen requests hold in flight is no reason to look for garbage:
-    # with the usual 700, that took another 4 % of the time.
-    gc.set_threshold(10_000)
-    gc.enable()
-
-
 def child_exit(_server: Arbiter, worker: MusterWorker) -> None:
     """Forgets what a worker that ended had going on; what it did stays."""
-    # Imported once its folder is known: see `on_starting`.
-    # pylint: disable-next=import-outside-toplevel
-    from prometheus_client.multiprocess import mark_process_dead
-
-    mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
+    _forget(worker.pid)
 
 
 def on_exit(_server: Arbiter) -> None:
@@ -206,6 +181,41 @@ def on_exit(_server: Arbiter) -> None:
     if _embedded is not None:
         _embedded.leave()
         _embedded.wait_until_closed(_CLOSE_SECONDS)
+
+
+def _import_app(server: Arbiter) -> None:
+    """Imports the app before the first fork: workers begin with it.
+
+    What nobody writes to is then in memory once, and a worker that replaces
+    another one serves at once. gunicorn's `preload_app` would import it before
+    `on_starting`, and so without the folder of the metrics.
+
+    All of it lives as long as the service, and is left out of garbage
+    collections: to walk through it again and again took a tenth of a worker's
+    time, held up requests for 60 ms, and would give each worker its own copy.
+    """
+    gc.disable()
+    try:
+        server.app.wsgi()
+    except BaseException:
+        on_exit(server)
+        raise
+    gc.collect()
+    gc.freeze()
+    # What a dozen requests hold in flight is no reason to look for garbage:
+    # with the usual 700, that took another 4 % of the time.
+    gc.set_threshold(10_000)
+    gc.enable()
+    # The master's own metrics, which it never counts, are nobody's.
+    _forget(os.getpid())
+
+
+def _forget(process: int) -> None:
+    # Imported once its folder is known: see `on_starting`.
+    # pylint: disable-next=import-outside-toplevel
+    from prometheus_client.multiprocess import mark_process_dead
+
+    mark_process_dead(process)  # type: ignore[no-untyped-call]
 
 
 async def _check_database() -> None:

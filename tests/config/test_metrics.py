@@ -1,11 +1,12 @@
 """Metrics: few series, and right sums."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from config.metrics import Metrics, Total
+from config.metrics import FOLDER_VARIABLE, Metrics, Total
 from config.origin import Origin
 
 
@@ -32,6 +33,16 @@ def samples(metrics: Metrics) -> dict[str, float]:
         for family in text_string_to_metric_families(metrics.show().decode())
         for sample in family.samples
     }
+
+
+class TestFiles:
+    def test_one_that_is_made_just_now_is_left_out(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Another worker has opened it, and written nothing yet."""
+        monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path))
+        (tmp_path / "counter_1.db").touch()
+        assert Metrics().show() == b""
 
 
 class TestRequests:

@@ -13,6 +13,9 @@ from tests.service.running import MARKS, Service, wait_for
 pytestmark = MARKS
 
 _PATH = "/v1/events/00000000-0000-4000-8000-000000000000"
+_BEGUN = re.compile(
+    r'^muster_process_start_time_seconds{pid="(\d+)"} (\S+)', re.M
+)
 _COUNTED = re.compile(
     r'^muster_http_requests_total{.*"/v1/events/{event_id}".*} (\d+)', re.M
 )
@@ -63,6 +66,18 @@ class TestMetrics:
         wait_for(
             lambda: f'pid="{victim}"' not in client.get("/metrics").text
         )
+
+    def test_the_master_has_none(
+        self, service: Service, client: httpx.Client
+    ) -> None:
+        """It imports the app, and its workers are forks of it."""
+
+        def begun() -> dict[int, float]:
+            text = client.get("/metrics").text
+            return {int(pid): float(at) for pid, at in _BEGUN.findall(text)}
+
+        wait_for(lambda: set(begun()) == set(service.workers()))
+        assert len(set(begun().values())) == 2
 
     def test_each_worker_shows_its_memory(
         self, service: Service, client: httpx.Client
