@@ -28,15 +28,15 @@ def main() -> None:
     """Measures, and prints a table for each thing that grows."""
     options = _options()
     servers.RESULTS.mkdir(exist_ok=True)
+    report = servers.RESULTS / "growth.json"
     found: dict[str, Any] = {}
     for growing in options.grow:
         sizes = [size for size in _SIZES[growing] if size <= options.up_to]
-        found[growing] = {
-            size: _measure(growing, size, options.rounds) for size in sizes
-        }
+        found[growing] = {}
+        for size in sizes:
+            found[growing][size] = _measure(growing, size, options.rounds)
+            report.write_text(json.dumps(found, indent=2), "utf-8")
         _print_table(growing, found[growing])
-    report = servers.RESULTS / "growth.json"
-    report.write_text(json.dumps(found, indent=2), "utf-8")
 
 
 def _options() -> argparse.Namespace:
