@@ -6,6 +6,7 @@ Owns no collection. May call: nobody.
 import asyncio
 import runpy
 import unicodedata
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import distribution
 from typing import Final
 
@@ -15,9 +16,10 @@ from pwdlib.hashers.argon2 import Argon2Hasher
 # Sheet recommends: 24 ms of one core.
 _HASHER: Final = Argon2Hasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
 
-# More hashes at once than cores only make each of them slower, and would take
-# the default thread pool from everybody else.
-_AT_ONCE: Final = asyncio.Semaphore(2)
+# More hashes at once than cores only make each of them slower. Threads of their
+# own leave the default ones to everybody else, and each thread that ever hashed
+# keeps its 19 MiB: to give them back would cost a hash another half.
+_THREADS: Final = ThreadPoolExecutor(2, "passwords")
 
 # What an unknown e-mail's password is compared with, so that it costs the same.
 _NOBODYS_HASH: Final = _HASHER.hash("nobody has this password")
@@ -47,8 +49,9 @@ def is_common(password: str) -> bool:
 
 async def hash_password(password: str) -> str:
     """The Argon2id hash of `password`, computed off the event loop."""
-    async with _AT_ONCE:
-        return await asyncio.to_thread(_HASHER.hash, _typed(password))
+    return await asyncio.get_running_loop().run_in_executor(
+        _THREADS, _HASHER.hash, _typed(password)
+    )
 
 
 async def verify_password(password: str, password_hash: str | None) -> bool:
@@ -57,10 +60,12 @@ async def verify_password(password: str, password_hash: str | None) -> bool:
     None stands for an account that does not exist: it is never verified, and
     takes as long as a wrong password.
     """
-    async with _AT_ONCE:
-        verified = await asyncio.to_thread(
-            _HASHER.verify, _typed(password), password_hash or _NOBODYS_HASH
-        )
+    verified = await asyncio.get_running_loop().run_in_executor(
+        _THREADS,
+        _HASHER.verify,
+        _typed(password),
+        password_hash or _NOBODYS_HASH,
+    )
     return verified and password_hash is not None
 
 
