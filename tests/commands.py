@@ -2,14 +2,37 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 
 from pymongo import monitoring
 
 from config import db
+from tests.query_plans import Clause, clauses_of, read_wholly
 from tests.query_shapes import Shape, led_nowhere, sender, shapes_of
 
+Asked = TypeVar("Asked")
+
 _LEASES: Final = "rate_windows"
+
+
+class _Seen(Generic[Asked]):
+    """What was asked for, and by whom first."""
+
+    def __init__(self) -> None:
+        self._by: dict[Asked, str] = {}
+        self._new: dict[Asked, str] = {}
+
+    def note(self, asked: Asked) -> None:
+        """Notes what the command on its way asks for."""
+        who = self._by.get(asked)
+        # A test may ask as it likes, and Muster the same after it.
+        if who is None or who.startswith("tests"):
+            self._by[asked] = self._new[asked] = sender()
+
+    def take_new(self) -> dict[Asked, str]:
+        """What was noted since the last call, but for what was before."""
+        new, self._new = self._new, {}
+        return new
 
 
 class _Recorder(monitoring.CommandListener):
@@ -19,9 +42,8 @@ class _Recorder(monitoring.CommandListener):
         self.names: list[str] | None = None
         self.leases: list[str] | None = None
         self.sent: list[dict[str, Any]] | None = None
-        # Each shape, and who sent it first.
-        self._shapes: dict[Shape, str] = {}
-        self._new: dict[Shape, str] = {}
+        self.shapes = _Seen[Shape]()
+        self.clauses = _Seen[Clause]()
         self.asked: list[Shape] | None = None
 
     def started(self, event: monitoring.CommandStartedEvent) -> None:
@@ -40,15 +62,9 @@ class _Recorder(monitoring.CommandListener):
         for shape in shapes_of(name, event.command):
             if self.asked is not None:
                 self.asked.append(shape)
-            who = self._shapes.get(shape)
-            # A test may ask as it likes, and Muster the same after it.
-            if who is None or who.startswith("tests"):
-                self._shapes[shape] = self._new[shape] = sender()
-
-    def new_shapes(self) -> dict[Shape, str]:
-        """What was asked for since the last call, but for what was before."""
-        new, self._new = self._new, {}
-        return new
+            self.shapes.note(shape)
+        for clause in clauses_of(name, event.command):
+            self.clauses.note(clause)
 
     def succeeded(self, event: monitoring.CommandSucceededEvent) -> None:
         """Nothing to note: the start was."""
@@ -60,13 +76,15 @@ class _Recorder(monitoring.CommandListener):
 RECORDER: Final = _Recorder()
 
 
-def check_queries(declared: db.Indexes) -> None:
-    """Whether an index leads to all that was asked for so far.
+async def check_queries(declared: db.Indexes) -> None:
+    """Whether an index leads to all that was asked for so far, and is used.
 
     Raises:
         AssertionError: the database would read all of a collection that grows.
     """
-    new = RECORDER.new_shapes()
+    wholly = await read_wholly(RECORDER.clauses.take_new())
+    assert not wholly, "\n".join(wholly)
+    new = RECORDER.shapes.take_new()
     if not new:
         return
     indexes = {

@@ -127,9 +127,7 @@ def led_nowhere(shapes: Mapping[Shape, str], indexes: Indexes) -> list[str]:
     return [
         f"{who}: {shape}"
         for shape, who in shapes.items()
-        # `config` alone reads all: to copy it, or to compare it.
-        if who
-        and not who.startswith(_FREE)
+        if is_ours(who)
         and shape.collection not in SMALL
         and (shape.mixes or not shape.is_led(indexes))
     ]
@@ -149,6 +147,14 @@ def sender() -> str:
             if inside.parts[0] in _SENDERS and inside.name != "commands.py":
                 return str(inside)
     return ""
+
+
+def is_ours(who: str) -> bool:
+    """Whether a sender must ask for what an index leads to.
+
+    `config` alone reads all: to copy it, or to compare it.
+    """
+    return bool(who) and not who.startswith(_FREE)
 
 
 def _of_pipeline(

@@ -83,9 +83,9 @@ async def succeed(attempt: Attempt) -> None:
     """Forgets the failures of this source, and takes the attempt back."""
     attempts = db.collection(COLLECTION)
     await attempts.delete_one({"_id": attempt.by_source})
+    fewer = {"$max": [0, {"$subtract": ["$count", 1]}]}
     await attempts.update_one(
-        {"_id": attempt.by_subject, "count": {"$gt": 0}},
-        {"$inc": {"count": -1}},
+        {"_id": attempt.by_subject}, [{"$set": {"count": fewer}}]
     )
 
 

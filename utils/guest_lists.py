@@ -121,21 +121,20 @@ async def positions(
     waiting = [p for p in places if p.status is RsvpStatus.WAITLISTED]
     if not waiting:
         return {}
+    before_each = [
+        {
+            "event_id": place.event_id,
+            "status": RsvpStatus.WAITLISTED,
+            "order": {"$lt": place.order},
+        }
+        for place in waiting
+    ]
+    # What is one member's is little; an event's line may be long.
+    select = {"event_id": {"$in": [place.event_id for place in waiting]}}
+    first, *others = before_each
     pipeline: list[db.Document] = [
-        {
-            "$match": {
-                "event_id": {"$in": [place.event_id for place in waiting]},
-                "status": RsvpStatus.WAITLISTED,
-            }
-        },
-        {
-            "$match": {
-                "$or": [
-                    {"event_id": p.event_id, "order": {"$lt": p.order}}
-                    for p in waiting
-                ]
-            }
-        },
+        {"$match": select if others else first},
+        {"$match": {"$or": before_each}},
         {"$group": {"_id": "$event_id", "before": {"$sum": 1}}},
     ]
     found = await (await rsvps.aggregate(pipeline)).to_list()

@@ -92,7 +92,8 @@ async def claim(ids: Sequence[str], *, actor: Actor, field: str) -> None:
         InvalidRequestError: one is not there, or somebody else's.
     """
     while ids:
-        found = await _find({"_id": {"$in": list(ids)}, "ready": True})
+        images = await _find({"_id": {"$in": list(ids)}})
+        found = [image for image in images if image.ready]
         allowed = {
             image.id
             for image in found
@@ -145,7 +146,8 @@ async def delete_images_of(user_id: str) -> list[str]:
 
 async def list_of(user_id: str) -> list[Image]:
     """The images of a member."""
-    return await _find({"owner_id": user_id, "ready": True})
+    found = await _find({"owner_id": user_id})
+    return [image for image in found if image.ready]
 
 
 async def list_due() -> list[Image]:

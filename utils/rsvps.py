@@ -438,13 +438,13 @@ async def touch(rsvp: Rsvp) -> None:
 
 async def count_checked_in(event_id: str) -> int:
     """How many of an event's guests came in."""
-    return await db.collection(COLLECTION).count_documents(
-        {
-            "event_id": event_id,
-            "status": RsvpStatus.GOING,
-            "checked_in_at": {"$ne": None},
-        }
-    )
+    pipeline: list[db.Document] = [
+        {"$match": {"event_id": event_id, "status": RsvpStatus.GOING}},
+        {"$match": {"checked_in_at": {"$ne": None}}},
+        {"$count": "number"},
+    ]
+    found = await db.collection(COLLECTION).aggregate(pipeline)
+    return sum([counted["number"] async for counted in found])
 
 
 async def delete_of(event_id: str) -> None:

@@ -50,11 +50,9 @@ async def add(request: SessionRequest) -> SessionRequest:
     Raises:
         SessionRequestExistsError: they wait already.
     """
-    waiting = await db.collection(COLLECTION).find_one(
-        {"owner_id": request.owner_id, "status": {"$in": _IN_LINE}}, {"_id": 1}
-    )
-    if waiting is not None:
-        raise SessionRequestExistsError(waiting["_id"])
+    for mine in await list_of(request.owner_id):
+        if mine.status in _IN_LINE:
+            raise SessionRequestExistsError(mine.id)
     await db.collection(COLLECTION).insert_one(request.dict())
     return request
 
@@ -120,19 +118,16 @@ async def find_offer(
     owner_id: str, *, template: str, gpus: int, hours: float
 ) -> SessionRequest | None:
     """The offer that a member may start such a session by, if any."""
-    document = await db.collection(COLLECTION).find_one(
-        {"owner_id": owner_id, "status": RequestStatus.OFFERED}
-    )
-    if document is None:
-        return None
-    offered = SessionRequest.from_document(document)
-    fits = (
-        offered.template == template
-        and offered.gpus == gpus
-        and offered.hours >= hours
-        and not _is_late(offered, utc_now())
-    )
-    return offered if fits else None
+    for mine in await list_of(owner_id):
+        if (
+            mine.status is RequestStatus.OFFERED
+            and mine.template == template
+            and mine.gpus == gpus
+            and mine.hours >= hours
+            and not _is_late(mine, utc_now())
+        ):
+            return mine
+    return None
 
 
 async def offer(request: SessionRequest, *, until: datetime) -> bool:

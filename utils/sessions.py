@@ -72,6 +72,8 @@ CLAIM: Final = timedelta(seconds=30)
 
 _LONGEST: Final = timedelta(hours=MOST_HOURS)
 _HOUR: Final = timedelta(hours=1)
+# Only those that live have a slot.
+_LIVING: Final = {"slot": {"$gt": -1}}
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 # Looked at in one go; the others are due still.
 _DUE_AT_ONCE: Final = 50
@@ -276,32 +278,30 @@ async def end_seat(
 
     Part of the transaction in which they lose it.
     """
-    await _end_where(
-        {"owner_id": user_id, "event_id": event_id, "slot": {"$gt": -1}},
-        reason,
-    )
+    await _end_where({"owner_id": user_id}, {"event_id": event_id}, reason)
 
 
 async def end_of_event(
     event_id: str, *, reason: EndReason = EndReason.EVENT_CANCELLED
 ) -> None:
     """Ends all that runs on an event's seats; part of a transaction or not."""
-    await _end_where({"event_id": event_id, "slot": {"$gt": -1}}, reason)
+    await _end_where({"event_id": event_id}, {}, reason)
 
 
 async def end_of_member(owner_id: str, *, reason: EndReason) -> None:
     """Ends all that a member runs, on seats too; repeatable."""
-    await _end_where({"owner_id": owner_id, "slot": {"$gt": -1}}, reason)
+    await _end_where({"owner_id": owner_id}, {}, reason)
 
 
 async def end_of_owner(owner_id: str) -> None:
     """Ends and forgets the sessions of a member who leaves; repeatable."""
+    over = await _find({"owner_id": owner_id}, {"status": {"$nin": ALIVE}})
     await db.collection(COLLECTION).delete_many(
-        {"owner_id": owner_id, "status": {"$nin": ALIVE}}
+        {"_id": {"$in": [session.id for session in over]}}
     )
 
     async def work() -> None:
-        found = await _find({"owner_id": owner_id, "slot": {"$gt": -1}})
+        found = await _find({"owner_id": owner_id}, _LIVING)
         # What is being removed already is forgotten at its end, too.
         await _end_all(found, EndReason.ACCOUNT_CLOSED, forget=True)
 
@@ -323,7 +323,7 @@ async def list_of_event(
         owner_ids: only those of these members.
     """
     whose = {} if owner_ids is None else {"owner_id": {"$in": [*owner_ids]}}
-    return await _find({"event_id": event_id, **whose})
+    return await _find({"event_id": event_id}, whose)
 
 
 async def cut(event_id: str, *, until: datetime) -> None:
@@ -361,10 +361,8 @@ async def stretch(before: SeatGrant, after: SeatGrant) -> None:
 
 async def ids_of(owner_id: str) -> list[str]:
     """The ids of a member's sessions that live."""
-    found = db.collection(COLLECTION).find(
-        {"owner_id": owner_id, "slot": {"$gt": -1}}, {"_id": 1}
-    )
-    return [document["_id"] async for document in found]
+    found = await _find({"owner_id": owner_id}, _LIVING)
+    return [session.id for session in found]
 
 
 # What workers do with them.
@@ -645,7 +643,7 @@ async def _recent(owner_id: str, now: datetime) -> list[Session]:
 
     A seat's session may live for as long as its event, up to a year.
     """
-    alive = await _find({"owner_id": owner_id, "slot": {"$gt": -1}})
+    alive = await _find({"owner_id": owner_id}, _LIVING)
     lately = await _find(
         {
             "owner_id": owner_id,
@@ -777,9 +775,11 @@ def _sooner(session: Session) -> datetime | None:
     return session.due_at if session.claim is not None else utc_now()
 
 
-async def _end_where(condition: db.Document, reason: EndReason) -> None:
+async def _end_where(
+    select: db.Document, where: db.Document, reason: EndReason
+) -> None:
     async def work() -> None:
-        found = await _find(condition)
+        found = await _find(select, {**where, **_LIVING})
         going_on = session_limits.OPEN
         await _end_all([s for s in found if s.status in going_on], reason)
 
@@ -827,6 +827,15 @@ async def _write(session: Session, **fields: Any) -> Session:
     return new
 
 
-async def _find(condition: db.Document, *, limit: int = 0) -> list[Session]:
-    found = db.collection(COLLECTION).find(condition, limit=limit)
+async def _find(
+    select: db.Document, where: db.Document | None = None, *, limit: int = 0
+) -> list[Session]:
+    """Sessions, by one selective clause on an index and by what else decides.
+
+    In one clause, the embedded database reads all sessions for both.
+    """
+    pipeline: list[db.Document] = [{"$match": select}, {"$match": where or {}}]
+    if limit:
+        pipeline.append({"$limit": limit})
+    found = await db.collection(COLLECTION).aggregate(pipeline)
     return [Session.from_document(document) async for document in found]

@@ -454,10 +454,12 @@ async def delete_tasks_of(owner_id: str) -> None:
 
 async def look_at(ids: Sequence[str]) -> dict[str, Task]:
     """Those of some tasks that exist, by id, without arguments and results."""
-    found = await _find(
-        {"_id": {"$in": list(ids)}, "status": {"$ne": TaskStatus.HIDDEN}}
-    )
-    return {task.id: task for task in found}
+    found = await _find({"_id": {"$in": list(ids)}})
+    return {
+        task.id: task
+        for task in found
+        if task.status is not TaskStatus.HIDDEN
+    }
 
 
 # What workers do.

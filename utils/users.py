@@ -139,11 +139,16 @@ async def list_users(query: UserQuery) -> Page[PrivateUser]:
     """
     search.require_word(query.q)
     term = search.best_term(query.q or "")
-    select: db.Document = {} if term is None else {"lookup.terms": term}
-    if query.role is not None:
-        select["role"] = query.role
-    if query.tier is not None:
-        select["tier"] = query.tier
+    conditions: list[db.Document] = [
+        {name: value}
+        for name, value in (
+            ("lookup.terms", term),
+            ("role", query.role),
+            ("tier", query.tier),
+        )
+        if value is not None
+    ]
+    select, *where = conditions or [{}]
     asked, kind = paging.fingerprint(query), " ".join(select)
     last = paging.time_reached(query, asked=asked)
     if _PACE.is_new:
@@ -156,7 +161,7 @@ async def list_users(query: UserQuery) -> Page[PrivateUser]:
             asked=asked,
             key="created_at",
             select=select | span,
-            where=search.prefix_conditions(query.q or ""),
+            where=[*where, *search.prefix_conditions(query.q or "")],
             show=lambda document: PrivateUser.of(User.from_document(document)),
         )
         if page.next_cursor is not None:

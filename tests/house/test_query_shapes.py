@@ -86,12 +86,14 @@ def test_a_choice_and_a_range() -> None:
 @pytest.mark.usefixtures("database")
 async def test_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a module of Muster's would ask for is found."""
-    check_queries(declared_indexes())
+    await check_queries(declared_indexes())
     monkeypatch.setattr("tests.commands.sender", lambda: "utils/users.py")
     asked = db.collection("users").find_one({"first_name": "Ada"})
     assert await asked is None
+    with pytest.raises(AssertionError, match="all of users is read"):
+        await check_queries(declared_indexes())
     with pytest.raises(AssertionError, match="utils/users.py.*first_name"):
-        check_queries(declared_indexes())
+        await check_queries(declared_indexes())
 
 
 def test_what_is_named_exists() -> None:
