@@ -232,7 +232,7 @@ class TestTraces:
         event = await _read(client, admin, traced)
         names = [call["name"] for call in event["traces"]]
         assert "utils.logins.authenticate" in names
-        assert "config.db.find_by_id" in names
+        assert "config.gathering.Gathering.ask" in names
         # Nothing of the one that ran beside it.
         assert not any("accounts" in name for name in names)
         assert (await _read(client, admin, other))["traces"] == []
