@@ -170,7 +170,7 @@ class HttpEventRead(HttpEventListed):
             [
                 "routes.events.get_event  1.2 ms",
                 "└─ utils.events.get_event  1.1 ms",
-                "   └─ config.db.find_by_id  0.9 ms",
+                "   └─ config.gathering.Gathering.ask  0.9 ms",
             ]
         ],
     )
