@@ -55,7 +55,10 @@ def clauses_of(name: str, command: Mapping[str, Any]) -> list[Clause]:
     match name:
         case "find":
             sort = command.get("sort") if command.get("limit") else None
-            return [_clause(collection, command["filter"], sort)]
+            asked = command["filter"]
+            # Any few of all are there without a look for them.
+            takes_any = command.get("limit") and not asked and not sort
+            return [] if takes_any else [_clause(collection, asked, sort)]
         case "aggregate":
             return _first_of(collection, command["pipeline"])
         case "update" | "delete":
