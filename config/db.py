@@ -32,6 +32,7 @@ from pymongo.errors import (
     OperationFailure,
     PyMongoError,
     WaitQueueTimeoutError,
+    WriteError,
 )
 
 from config import copy_marks, telemetry
@@ -43,7 +44,6 @@ from config.origin import origin_of_task
 __all__ = [
     "ASCENDING",
     "DESCENDING",
-    "DUPLICATE_KEY_CODE",
     "UNAVAILABLE_ERRORS",
     "Collection",
     "DatabaseStartError",
@@ -64,6 +64,7 @@ __all__ = [
     "find_by_ids",
     "get_client",
     "hosts_of",
+    "insert_each",
     "insert_missing",
     "new_test_database_name",
     "ping",
@@ -88,13 +89,14 @@ TEST_PREFIX: Final = "muster_test_"
 # the socket's silence and the driver's second try together.
 OPERATION_TIMEOUT_MS: Final = 5_000
 
-DUPLICATE_KEY_CODE: Final = 11000
+_DUPLICATE_KEY_CODE: Final = 11000
 # A refusal may repeat what stands in the document, whatever that is.
-_CODES_OF_REFUSED_DOCUMENTS: Final = (DUPLICATE_KEY_CODE, 121)
+_CODES_OF_REFUSED_DOCUMENTS: Final = (_DUPLICATE_KEY_CODE, 121)
 
 # MongoDB has a code for a full disk; the embedded database tells what its
 # storage says: that there is no space (28), or, after that, that it gave up.
 _OUT_OF_DISK_SPACE_CODE: Final = 14031
+_CANT_WRITE: Final = "the database can't write"
 _STORAGE_FAULTS: Final = ("WT_PANIC", "No space left", "code: 28,")
 
 
@@ -145,7 +147,7 @@ class _Client(AsyncMongoClient[Document]):
             return await super()._retry_internal(*args, **named)
         except OperationFailure as error:
             if _is_of_storage(error):
-                raise StorageError("the database can't write") from error
+                raise StorageError(_CANT_WRITE) from error
             raise
         finally:
             count_command(getattr(name, "value", name), perf_counter() - begin)
@@ -284,20 +286,36 @@ async def find_by_ids(
     return {document["_id"]: document async for document in found}
 
 
+async def insert_each(
+    name: str, documents: Sequence[Document]
+) -> list[PyMongoError | None]:
+    """Inserts each document, or says why not, as if it had come alone.
+
+    Raises:
+        PyMongoError: nobody knows what became of any of them.
+    """
+    refusals: list[PyMongoError | None] = [None] * len(documents)
+    try:
+        await collection(name).insert_many(documents, ordered=False)
+    except BulkWriteError as error:
+        if error.details["writeConcernErrors"]:
+            raise
+        for fault in error.details["writeErrors"]:
+            refusals[fault["index"]] = _refusal(fault)
+    return refusals
+
+
 async def insert_missing(name: str, documents: Sequence[Document]) -> int:
     """Inserts those of `documents` whose keys are not taken, and counts them.
 
     One command, so that `documents` are some hundreds at most. It is not
     atomic, and may be repeated until all are there.
     """
-    try:
-        result = await collection(name).insert_many(documents, ordered=False)
-    except BulkWriteError as error:
-        faults = error.details["writeErrors"]
-        if any(fault["code"] != DUPLICATE_KEY_CODE for fault in faults):
-            raise
-        return int(error.details["nInserted"])
-    return len(result.inserted_ids)
+    refusals = await insert_each(name, documents)
+    for refusal in refusals:
+        if refusal and not isinstance(refusal, DuplicateKeyError):
+            raise refusal
+    return refusals.count(None)
 
 
 async def replace_all(
@@ -409,6 +427,15 @@ def _forget_lock_after_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_forget_lock_after_fork)
+
+
+def _refusal(fault: Document) -> PyMongoError:
+    # The driver adds the document, which belongs into no log.
+    told = {key: value for key, value in fault.items() if key != "op"}
+    is_taken = told["code"] == _DUPLICATE_KEY_CODE
+    kind = DuplicateKeyError if is_taken else WriteError
+    error = kind(told["errmsg"], told["code"], told)
+    return StorageError(_CANT_WRITE) if _is_of_storage(error) else error
 
 
 def _is_of_storage(error: OperationFailure) -> bool:

@@ -18,8 +18,6 @@ from contextvars import Context
 from time import perf_counter
 from typing import Final, Generic, TypeVar
 
-from pymongo.errors import BulkWriteError, DuplicateKeyError, WriteError
-
 from config import db, transactions
 from config.db import Document
 
@@ -52,6 +50,7 @@ class Gathering(Generic[Wish, Answer]):
         self._command = command
         self._alone = alone
         self._together = together
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._joining: list[tuple[Wish, asyncio.Future[Answer]]] = []
         self._sending: set[asyncio.Task[None]] = set()
 
@@ -68,6 +67,9 @@ class Gathering(Generic[Wish, Answer]):
             return await self._alone(wish)
         begin = perf_counter()
         loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            # Another one has ended, with what it was to send.
+            self._loop, self._joining = loop, []
         answer: asyncio.Future[Answer] = loop.create_future()
         self._joining.append((wish, answer))
         if len(self._joining) == 1:
@@ -92,23 +94,30 @@ class Gathering(Generic[Wish, Answer]):
     async def _fulfil(
         self, joined: Sequence[tuple[Wish, asyncio.Future[Answer]]]
     ) -> None:
-        wishes = [wish for wish, _ in joined]
-        found: Sequence[Answer | Exception]
+        try:
+            found = await self._answers([wish for wish, _ in joined])
+            for (_, answer), each in zip(joined, found, strict=True):
+                if answer.done():
+                    continue
+                if isinstance(each, Exception):
+                    answer.set_exception(each)
+                else:
+                    answer.set_result(each)
+        finally:
+            # Nobody waits for what has ended.
+            for _, answer in joined:
+                answer.cancel()
+
+    async def _answers(
+        self, wishes: Sequence[Wish]
+    ) -> Sequence[Answer | Exception]:
         try:
             if len(wishes) == 1:
-                found = [await self._alone(*wishes)]
-            else:
-                found = await self._together(wishes)
+                return [await self._alone(*wishes)]
+            return await self._together(wishes)
         # Whatever it is, those who wait must hear of it.
         except Exception as error:  # pylint: disable=broad-exception-caught
-            found = [error] * len(wishes)
-        for (_, answer), each in zip(joined, found, strict=True):
-            if answer.done():
-                continue
-            if isinstance(each, Exception):
-                answer.set_exception(each)
-            else:
-                answer.set_result(each)
+            return [error] * len(wishes)
 
 
 def finds(
@@ -144,22 +153,9 @@ def inserts(name: str) -> Gathering[Document, None]:
     async def alone(document: Document) -> None:
         await db.collection(name).insert_one(document)
 
-    async def together(documents: Sequence[Document]) -> list[Exception | None]:
-        refusals: list[Exception | None] = [None] * len(documents)
-        try:
-            await db.collection(name).insert_many(documents, ordered=False)
-        except BulkWriteError as error:
-            if error.details["writeConcernErrors"]:
-                raise
-            for fault in error.details["writeErrors"]:
-                refusals[fault["index"]] = _refusal(fault)
-        return refusals
+    async def together(
+        documents: Sequence[Document],
+    ) -> Sequence[Exception | None]:
+        return await db.insert_each(name, documents)
 
     return Gathering("insert", alone=alone, together=together)
-
-
-def _refusal(fault: Document) -> WriteError:
-    """The error that a document alone would have met."""
-    code = fault["code"]
-    kind = DuplicateKeyError if code == db.DUPLICATE_KEY_CODE else WriteError
-    return kind(fault["errmsg"], code, fault)

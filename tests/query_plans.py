@@ -21,13 +21,13 @@ class Clause:
 
     Attributes:
         collection: where it looks.
-        asked: its fields, each with the operators on it.
+        form: its fields, each with the operators on it.
         sort: what it sorts by, where an index may do so.
         example: such a clause, with its values.
     """
 
     collection: str
-    asked: frozenset[str]
+    form: str
     sort: tuple[str, ...]
     example: Mapping[str, Any] = field(compare=False)
     order: Mapping[str, int] = field(compare=False)
@@ -55,16 +55,16 @@ def clauses_of(name: str, command: Mapping[str, Any]) -> list[Clause]:
     match name:
         case "find":
             sort = command.get("sort") if command.get("limit") else None
-            asked = command["filter"]
-            # Any few of all are there without a look for them.
-            takes_any = command.get("limit") and not asked and not sort
-            return [] if takes_any else [_clause(collection, asked, sort)]
+            return [_clause(collection, command["filter"], sort)]
         case "aggregate":
             return _first_of(collection, command["pipeline"])
         case "update" | "delete":
             return [
                 _clause(collection, each["q"]) for each in command[f"{name}s"]
             ]
+        case "count" if not command.get("query"):
+            # The database knows how many there are.
+            return []
         case "count" | "distinct" | "findAndModify":
             asked = command.get("query") or {}
             return [_clause(collection, asked, command.get("sort"))]
@@ -89,16 +89,22 @@ async def read_wholly(clauses: Mapping[Clause, str]) -> list[str]:
 def _first_of(
     collection: str, pipeline: Sequence[Mapping[str, Any]]
 ) -> list[Clause]:
-    """What the first stages ask for, if they do."""
+    """What the first stages ask for, here and in what is added to them."""
     stages = [stage for stage in pipeline if stage != {"$match": {}}]
-    if not stages:
-        return [_clause(collection, {})]
-    if "$match" in stages[0]:
-        return [_clause(collection, stages[0]["$match"])]
-    if "$sort" in stages[0]:
-        return [_clause(collection, {}, stages[0]["$sort"])]
-    # A search for what is near fails without an index of its own.
-    return []
+    added = [
+        clause
+        for stage in stages
+        if "$unionWith" in stage
+        for clause in _first_of(
+            stage["$unionWith"]["coll"], stage["$unionWith"]["pipeline"]
+        )
+    ]
+    first = stages[0] if stages else {}
+    if "$geoNear" in first:
+        # It fails without an index of its own.
+        return added
+    sort = first.get("$sort")
+    return [_clause(collection, first.get("$match", {}), sort), *added]
 
 
 def _clause(
@@ -106,12 +112,18 @@ def _clause(
     example: Mapping[str, Any],
     sort: Mapping[str, int] | None = None,
 ) -> Clause:
-    asked = frozenset(
-        (
-            f"{name} {sorted(value)}"
-            if isinstance(value, Mapping)
-            else f"{name} {type(value).__name__ if name == '$or' else ''}"
-        )
-        for name, value in example.items()
-    )
-    return Clause(collection, asked, tuple(sort or ()), example, sort or {})
+    order = sort or {}
+    return Clause(collection, _form(example), tuple(order), example, order)
+
+
+def _form(clause: Mapping[str, Any]) -> str:
+    """A clause without its values."""
+    parts = []
+    for name, value in sorted(clause.items()):
+        if name in ("$and", "$or", "$nor"):
+            parts.append(f"{name} {sorted({_form(each) for each in value})}")
+        elif isinstance(value, Mapping):
+            parts.append(f"{name} {sorted(value)}")
+        else:
+            parts.append(name)
+    return ", ".join(parts)

@@ -1,15 +1,16 @@
 """Event pages: the queries behind a list of events.
 
 Owns no collection: `utils/events.py` passes its own. May call: event_walks,
-geo, paces, paging, search. Every query begins with one selective clause on an
-index (equality, a few values, or equality and a bounded range), and decides
-the rest afterwards: that shape is fast on MongoDB and on the embedded database
-alike. A list that is open at one end first asks for about as much as the last
-one needed.
+geo, paging, search. Every query begins with one selective clause on an index
+(equality, a few values, or equality and a bounded range), and decides the rest
+afterwards: that shape is fast on MongoDB and on the embedded database alike.
+A list that is open at one end first asks for about as much as the last one
+needed.
 """
 
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -24,7 +25,7 @@ from models.events import (
     EventQuery,
     Sort,
 )
-from utils import event_walks, geo, paces, paging, search
+from utils import event_walks, geo, paging, search
 
 # Every list sorts by the last two, within what the first ones select.
 _BY_START: Final = [("starts_at", db.ASCENDING), ("_id", db.ASCENDING)]
@@ -51,7 +52,39 @@ _MIN_RADIUS_KM: Final = 5.0
 # A guess that reaches farther saves nothing against asking for all.
 _MAX_SPAN_SECONDS: Final = MAX_DURATION.total_seconds()
 
-_PACE: Final = paces.Pace()
+
+class _Pace:
+    """How far recent pages reached, so that the next query asks for so much.
+
+    It changes only how much a query reads, never what it answers: a guess that
+    falls short is followed by a query for the rest.
+    """
+
+    def __init__(self) -> None:
+        self._reach: dict[str, float] = {}
+
+    def guess(self, kind: str, whole: float, first: float) -> float:
+        """How far to ask, at most `whole`; `first` where nothing is known."""
+        return min(whole, self._reach.get(kind, first))
+
+    def learn(self, kind: str, reach: float | None, least: float) -> None:
+        """Notes how far a full page reached; None when it was not full.
+
+        Few are asked for all at once the next time.
+        """
+        self._reach[kind] = math.inf if reach is None else max(least, 2 * reach)
+
+    @contextmanager
+    def trying(self, kind: str) -> Iterator[None]:
+        """Forgets what was learned where that is too much to be answered."""
+        try:
+            yield
+        except db.UNAVAILABLE_ERRORS:
+            self._reach.pop(kind, None)
+            raise
+
+
+_PACE: Final = _Pace()
 
 
 def lookup_fields(event: Event) -> db.Document:
@@ -159,10 +192,11 @@ async def _nearest(
     radius = walk.query.radius_km
     guess = _PACE.guess(walk.kind, radius, first=_MIN_RADIUS_KM)
     found: list[db.Document] = []
-    for circle_km in (guess, radius) if guess < radius else (radius,):
-        found = await _find(events, walk, walk.select(circle_km), circle_km)
-        if len(found) > walk.limit:
-            break
+    with _PACE.trying(walk.kind):
+        for circle_km in (guess, radius) if guess < radius else (radius,):
+            found = await _find(events, walk, walk.select(circle_km), circle_km)
+            if len(found) > walk.limit:
+                break
     _PACE.learn(walk.kind, _distance_reached(walk, found), _MIN_RADIUS_KM)
     return found
 
@@ -175,10 +209,11 @@ async def _by_start(
         radius = walk.query.radius_km
         return await _find(events, walk, walk.select(radius), radius)
     found: list[db.Document] = []
-    for select in _spans(walk):
-        found += await _find(events, walk, select, have=len(found))
-        if len(found) > walk.limit:
-            break
+    with _PACE.trying(walk.kind):
+        for select in _spans(walk):
+            found += await _find(events, walk, select, have=len(found))
+            if len(found) > walk.limit:
+                break
     _PACE.learn(walk.kind, _seconds_reached(walk, found), _MIN_SPAN_SECONDS)
     return found
 

@@ -121,21 +121,10 @@ async def positions(
     waiting = [p for p in places if p.status is RsvpStatus.WAITLISTED]
     if not waiting:
         return {}
-    before_each = [
-        {
-            "event_id": place.event_id,
-            "status": RsvpStatus.WAITLISTED,
-            "order": {"$lt": place.order},
-        }
-        for place in waiting
-    ]
-    # What is one member's is little; an event's line may be long.
-    select = {"event_id": {"$in": [place.event_id for place in waiting]}}
-    first, *others = before_each
-    pipeline: list[db.Document] = [
-        {"$match": select if others else first},
-        {"$match": {"$or": before_each}},
-        {"$group": {"_id": "$event_id", "before": {"$sum": 1}}},
+    first, *others = map(_count_before, waiting)
+    pipeline = first + [
+        {"$unionWith": {"coll": rsvps.name, "pipeline": other}}
+        for other in others
     ]
     found = await (await rsvps.aggregate(pipeline)).to_list()
     before = {group["_id"]: group["before"] for group in found}
@@ -153,6 +142,19 @@ def show(
         created_at=rsvp.created_at,
         checked_in_at=rsvp.checked_in_at,
     )
+
+
+def _count_before(place: Rsvp) -> list[db.Document]:
+    """Stages that count those who wait before a place; none of nobody."""
+    before = {
+        "event_id": place.event_id,
+        "status": RsvpStatus.WAITLISTED,
+        "order": {"$lt": place.order},
+    }
+    return [
+        {"$match": before},
+        {"$group": {"_id": "$event_id", "before": {"$sum": 1}}},
+    ]
 
 
 async def _find(

@@ -295,10 +295,8 @@ async def end_of_member(owner_id: str, *, reason: EndReason) -> None:
 
 async def end_of_owner(owner_id: str) -> None:
     """Ends and forgets the sessions of a member who leaves; repeatable."""
-    over = await _find({"owner_id": owner_id}, {"status": {"$nin": ALIVE}})
-    await db.collection(COLLECTION).delete_many(
-        {"_id": {"$in": [session.id for session in over]}}
-    )
+    over = await _ids({"owner_id": owner_id}, {"status": {"$nin": ALIVE}})
+    await db.collection(COLLECTION).delete_many({"_id": {"$in": over}})
 
     async def work() -> None:
         found = await _find({"owner_id": owner_id}, _LIVING)
@@ -361,8 +359,7 @@ async def stretch(before: SeatGrant, after: SeatGrant) -> None:
 
 async def ids_of(owner_id: str) -> list[str]:
     """The ids of a member's sessions that live."""
-    found = await _find({"owner_id": owner_id}, _LIVING)
-    return [session.id for session in found]
+    return await _ids({"owner_id": owner_id}, _LIVING)
 
 
 # What workers do with them.
@@ -839,3 +836,10 @@ async def _find(
         pipeline.append({"$limit": limit})
     found = await db.collection(COLLECTION).aggregate(pipeline)
     return [Session.from_document(document) async for document in found]
+
+
+async def _ids(select: db.Document, where: db.Document) -> list[str]:
+    """The ids of what `_find` finds."""
+    pipeline = [{"$match": select}, {"$match": where}, {"$project": {"_id": 1}}]
+    found = await db.collection(COLLECTION).aggregate(pipeline)
+    return [document["_id"] async for document in found]

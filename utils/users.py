@@ -1,13 +1,16 @@
 """Users: register, find, change members.
 
-Owns: `users`. Indexes: see INDEXES. May call: etags, images, paces,
-paging, passwords, search.
+Owns: `users`. Indexes: see INDEXES. May call: etags, images, paging,
+passwords, search.
 """
 
 import unicodedata
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any, Final
 
+from cachetools import TTLCache
 from pydantic import SecretStr
 
 from config import db, gathering, transactions
@@ -31,7 +34,7 @@ from models.users import (
     UserQuery,
     UserUpdate,
 )
-from utils import etags, images, paces, paging, passwords, search
+from utils import etags, images, paging, passwords, search
 
 COLLECTION: Final = "users"
 DOCUMENTS: Final = (User,)
@@ -62,8 +65,20 @@ INDEXES: Final = [
 ]
 
 _BY_ID: Final = gathering.finds(COLLECTION)
-_PACE: Final = paces.OldestFirst()
-_FEW: Final = 100
+# Where many register in one moment.
+_LEAST: Final = timedelta(milliseconds=100)
+
+
+@dataclass(frozen=True)
+class _Pace:
+    """How members came: since when, and how long it took for each of them."""
+
+    oldest: datetime
+    each: timedelta
+
+
+# It changes slowly, and only how much a query reads.
+_PACE: Final[TTLCache[str, _Pace]] = TTLCache(1, 10 * 60)
 
 
 async def get_user(user_id: str) -> User:
@@ -149,12 +164,9 @@ async def list_users(query: UserQuery) -> Page[PrivateUser]:
         if value is not None
     ]
     select, *where = conditions or [{}]
-    asked, kind = paging.fingerprint(query), " ".join(select)
-    last = paging.time_reached(query, asked=asked)
-    if _PACE.is_new:
-        await _look_around()
+    asked = paging.fingerprint(query)
     page = Page[PrivateUser](items=[], next_cursor=None)
-    for span in _PACE.spans(kind, "created_at", last):
+    for span in await _spans(query, asked):
         page = await paging.page_by_time(
             db.collection(COLLECTION),
             query,
@@ -166,15 +178,36 @@ async def list_users(query: UserQuery) -> Page[PrivateUser]:
         )
         if page.next_cursor is not None:
             break
-    full = page.items if page.next_cursor is not None else []
-    _PACE.learn(kind, last, [user.created_at for user in full])
     return page
 
 
-async def _look_around() -> None:
-    """Guesses when members began to register: any few tell, as stored."""
-    found = db.collection(COLLECTION).find({}, {"created_at": 1}, limit=_FEW)
-    _PACE.begin([document["created_at"] async for document in found])
+async def _spans(query: UserQuery, asked: str) -> list[db.Document]:
+    """What to ask for in turn until a page is full; the last is all.
+
+    The embedded server reads a range to its end before it takes a page of it.
+    """
+    last = paging.time_reached(query, asked=asked)
+    pace = _PACE.get(COLLECTION)
+    if pace is None:
+        pace = _PACE[COLLECTION] = await _look_around()
+    # Older ones than the oldest belong to the first page as well.
+    bounds: db.Document = {} if last is None else {"$gte": last}
+    begin, reach, spans = last or pace.oldest, 2 * query.limit * pace.each, []
+    while (end := begin + reach) < utc_now():
+        spans.append({"created_at": {**bounds, "$lt": end}})
+        reach *= 8
+    return [*spans, {"created_at": bounds} if bounds else {}]
+
+
+async def _look_around() -> _Pace:
+    found = db.collection(COLLECTION).find(
+        {}, {"created_at": 1}, sort=[("created_at", db.ASCENDING)], limit=1
+    )
+    oldest = utc_now()
+    async for document in found:
+        oldest = document["created_at"]
+    count = await db.collection(COLLECTION).estimated_document_count()
+    return _Pace(oldest, max(_LEAST, (utc_now() - oldest) / max(count, 1)))
 
 
 async def create_user(new: UserCreate, *, role: Role = Role.MEMBER) -> User:
@@ -348,9 +381,7 @@ async def prove_email(
         raise InvalidTokenError() from None
 
 
-async def link_firebase(
-    user_id: str, *, email: str, firebase_id: str
-) -> User:
+async def link_firebase(user_id: str, *, email: str, firebase_id: str) -> User:
     """Lets a user of Firebase with the same proven e-mail come in.
 
     Raises:

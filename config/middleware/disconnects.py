@@ -25,8 +25,9 @@ class Disconnects:
     """Cancels the reading of a client that goes away.
 
     The request's task is cancelled, whatever it waits for: the driver closes
-    the connection of an open command, and generators run their `finally`. A
-    request that writes is left alone, to its end.
+    the connection of an open command, unless others may share it
+    (`config/gathering.py`), and generators run their `finally`. A request that
+    writes is left alone, to its end.
     """
 
     def __init__(self, app: ASGIApp) -> None:

@@ -6,7 +6,7 @@ from contextvars import copy_context
 from datetime import UTC, datetime
 
 import pytest
-from pymongo.errors import ConnectionFailure, WriteError
+from pymongo.errors import BulkWriteError, ConnectionFailure, WriteError
 
 from config import db, gathering, transactions
 from config.gathering import Gathering
@@ -152,3 +152,68 @@ class TestFaults:
         )
         assert [str(each) for each in told] == ["away"] * 3
         assert await wishes.ask("a") == "here"
+
+    async def test_nobody_waits_for_what_was_cancelled(self) -> None:
+        async def ends(_: Sequence[str]) -> list[str | Exception]:
+            raise asyncio.CancelledError
+
+        async def alone(_: str) -> str:
+            raise asyncio.CancelledError
+
+        wishes = Gathering("find", alone=alone, together=ends)
+        for many in "a", "ab":
+            told = await asyncio.gather(
+                *map(wishes.ask, many), return_exceptions=True
+            )
+            assert {type(each) for each in told} == {asyncio.CancelledError}
+
+    async def test_another_loop_begins_anew(self) -> None:
+        async def together(names: Sequence[str]) -> Sequence[str | Exception]:
+            return names
+
+        async def alone(name: str) -> str:
+            return name
+
+        wishes = Gathering("find", alone=alone, together=together)
+
+        left: list[asyncio.Task[str]] = []
+
+        def leave_a_wish() -> None:
+            loop = asyncio.new_event_loop()
+            loop.call_soon(loop.stop)
+            left.append(loop.create_task(wishes.ask("a")))
+            loop.run_forever()
+            loop.close()
+
+        await asyncio.to_thread(leave_a_wish)
+        assert await asyncio.wait_for(wishes.ask("b"), 5) == "b"
+        assert not left[0].done()
+
+    @pytest.mark.parametrize(
+        "fault",
+        [
+            {"code": 14031, "errmsg": "OutOfDiskSpace"},
+            {"code": 8, "errmsg": "WT_PANIC: the process must exit"},
+        ],
+        ids=["MongoDB's", "the embedded one's"],
+    )
+    async def test_a_full_disk_is_away(
+        self, monkeypatch: pytest.MonkeyPatch, fault: db.Document
+    ) -> None:
+        """As for one alone; and no document is told to the log."""
+
+        async def insert_many(*_: object, **__: object) -> None:
+            told = {"index": 1, "op": {"title": "private"}, **fault}
+            raise BulkWriteError(
+                {"writeErrors": [told], "writeConcernErrors": []}
+            )
+
+        things = db.collection(NAME)
+        monkeypatch.setattr(things, "insert_many", insert_many)
+        new = gathering.inserts(NAME)
+        kept, refused = await asyncio.gather(
+            *map(new.ask, [_stored("a"), _stored("b")]), return_exceptions=True
+        )
+        assert kept is None
+        assert isinstance(refused, db.UNAVAILABLE_ERRORS)
+        assert "private" not in repr(refused)

@@ -87,7 +87,7 @@ BUDGETS: dict[Operation, int] = {
     ("DELETE", "/v1/api-keys/{key_id}"): 5,
     # A member, a mail (2) and what was done, in a transaction.
     ("POST", "/v1/users"): 5,
-    # As GET /v1/events below, by utils/paces.py.
+    # The first of a process looks around before (2).
     ("GET", "/v1/users"): 2,
     ("GET", "/v1/users/me"): 2,
     # A password is confirmed like a log-in's (7). In a transaction (1), the
@@ -616,9 +616,10 @@ async def _cost(
         task_id=await _task_id(caller, operation),
     )
     asked = await _asked(operation, caller)
-    # Lists guess from the last one, maybe another test's; a page that was not
-    # full makes them forget.
+    # A list guesses from the last one, maybe another test's; a page that was
+    # not full makes it forget.
     await client.get("/v1/events", headers=_EARLIER)
+    users._PACE.clear()  # pylint: disable=protected-access
     await client.get("/v1/users", auth=caller)
     # Nothing is cached: that is what it costs at most.
     cache.forget_all()

@@ -15,6 +15,7 @@ import httpx
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from pymongo.errors import ConnectionFailure
 
 from bench.growth_side import count_examined
 from config import cache, db
@@ -519,7 +520,6 @@ class TestExamples:
         assert found == [event.id for event in sparse]
         assert commands == ["aggregate", "aggregate"]
 
-
     async def test_the_first_of_a_process(
         self, client: Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -531,12 +531,27 @@ class TestExamples:
                 ends_at=factories.at((n + 2) * HOUR),
             )
         with kept() as commands:
-            await client.get("/v1/events")
-        assert await count_examined(commands) < 40
+            response = await client.get("/v1/events")
+        assert len(response.json()["items"]) == 20
+        assert 20 < await count_examined(commands) < 40
+
+    async def test_what_fails_is_not_guessed_again(
+        self, client: Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         pace = event_pages._PACE  # pylint: disable=protected-access
-        pace.learn("x", None, 1.0)
-        assert pace.guess("x", math.inf, first=2.0) == math.inf
-        assert pace.guess("x", math.inf, first=2.0) == 2.0
+        reaches = dict[str, float]()
+        monkeypatch.setattr(pace, "_reach", reaches)
+        # Few are there, so that all are asked for the next time.
+        await client.get("/v1/events")
+        assert list(reaches.values()) == [math.inf]
+
+        async def away(*_: object, **__: object) -> list[db.Document]:
+            raise ConnectionFailure("it took too long")
+
+        monkeypatch.setattr(event_pages, "_find", away)
+        cache.forget_all()
+        assert (await client.get("/v1/events")).status_code == 503
+        assert not reaches
 
 
 class TestInvalid:
