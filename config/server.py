@@ -5,6 +5,7 @@ Module-level names are gunicorn's own: each one is a setting or a hook.
 
 import asyncio
 import gc
+import logging
 import os
 import shutil
 import signal
@@ -22,7 +23,7 @@ from uvicorn_worker import UvicornWorker
 from config import db
 from config.embedded import EmbeddedDatabase, EmbeddedDatabaseError
 from config.lifespan import services
-from config.logs import configure_server_logging
+from config.logs import configure_logging, configure_server_logging
 from config.mail import warning_of
 from config.middleware.door import MAX_MESSAGE_BYTES
 from config.protocol import MusterProtocol, MusterWebSocket
@@ -36,6 +37,9 @@ _DRAIN_SECONDS = 20
 # at once, so that it must not be imported here.
 _METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 _folders: list[str] = []
+
+# What the master says goes to gunicorn's places, and to LOG_FILE.
+_LOG = logging.getLogger("gunicorn.error")
 
 # A killed arbiter is noticed within this time.
 _NOTIFY_SECONDS = 1
@@ -91,6 +95,11 @@ class MusterWorker(UvicornWorker):
         "timeout_graceful_shutdown": _DRAIN_SECONDS,
         "timeout_notify": _NOTIFY_SECONDS,
     }
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        # `UvicornWorker` has sent what uvicorn says to gunicorn's places.
+        configure_logging(_settings)
 
     def run(self) -> None:
         """Serves; one that replaces another, and can't start, is replaced.
@@ -197,9 +206,10 @@ def _import_app(server: Arbiter) -> None:
     gc.disable()
     try:
         server.app.wsgi()
-    except BaseException:
-        on_exit(server)
-        raise
+    except BaseException:  # pylint: disable=broad-exception-caught
+        # Of a `RuntimeError`, gunicorn would print the message alone.
+        _LOG.exception("The app can't be imported")
+        server.halt(exit_status=1)
     gc.collect()
     gc.freeze()
     # What a dozen requests hold in flight is no reason to look for garbage:

@@ -20,7 +20,12 @@ _ASKED = 20
 
 @pytest.fixture(name="service", scope="module")
 def _service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    with Service(tmp_path_factory.mktemp("workers")) as service:
+    folder = tmp_path_factory.mktemp("workers")
+    with Service(
+        folder,
+        LOG_FILE=str(folder / "log"),
+        GUNICORN_CMD_ARGS=f"--error-logfile {folder / 'gunicorn'}",
+    ) as service:
         yield service
 
 
@@ -57,18 +62,40 @@ def test_each_has_random_numbers_of_its_own(
     assert len(set(ids)) == 2 * _ASKED
 
 
-def test_an_app_that_cant_be_imported_leaves_nothing(tmp_path: Path) -> None:
+def test_they_log_where_muster_does(service: Service) -> None:
+    """The master forks them with gunicorn's own places at hand."""
+    log = Path(service.settings["LOG_FILE"])
+    line = "INFO [-] uvicorn.error: Application startup complete."
+    wait_for(lambda: service.errors().count(line) >= 2)
+    wait_for(lambda: log.read_text("utf-8").count(line) >= 2)
+    assert "uvicorn" not in log.with_name("gunicorn").read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("app", "trace"),
+    [
+        ("models.absent:app", "No module named 'models.absent'"),
+        # Of this one, gunicorn would say the message alone.
+        ("faulty:app", 'faulty.py", line 1, in <module>'),
+    ],
+)
+def test_an_app_that_cant_be_imported_leaves_nothing(
+    app: str, trace: str, tmp_path: Path
+) -> None:
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     service = Service(
         tmp_path,
-        *("gunicorn", "--config", "python:config.server", "models.absent:app"),
+        *("gunicorn", "--config", "python:config.server", app),
+        *("--pid", str(temporary / "muster-pid")),
         TMPDIR=str(temporary),
     )
+    faulty = service.checkout / "faulty.py"
+    faulty.write_text("raise RuntimeError('no app today')", "utf-8")
     try:
         service.launch()
         assert service.wait() == 1
-        assert "No module named 'models.absent'" in service.errors()
+        assert trace in service.errors()
         wait_for(lambda: not service.processes())
         assert not list(temporary.glob("muster-*"))
     finally:
