@@ -118,8 +118,15 @@ class _Files(Collector):
         """Reads all files but those that are made at this moment.
 
         The library's own collector fails at one that is empty still.
+
+        Raises:
+            OSError: the folder is lost, and what was counted with it.
         """
-        files = [*map(str, filter(_has_begun, self._folder.glob("*.db")))]
+        files = [
+            str(file)
+            for file in self._folder.iterdir()
+            if file.suffix == ".db" and _has_begun(file)
+        ]
         merged: Iterable[Metric]
         merged = MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]
         return merged
@@ -179,7 +186,7 @@ class Metrics:  # pylint: disable=too-many-instance-attributes  # Numbers.
             for total in (
                 Total(
                     "muster_database_commands",
-                    "Commands that requests sent to the database.",
+                    "Commands that requests asked for; several may share one.",
                     lambda: self._commands,
                 ),
                 Total(

@@ -44,6 +44,15 @@ class TestFiles:
         (tmp_path / "counter_1.db").touch()
         assert Metrics().show() == b""
 
+    def test_without_their_folder_nothing_is_shown(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """An empty answer would say that nobody asked for anything."""
+        lost = tmp_path / "lost"
+        monkeypatch.setenv(FOLDER_VARIABLE, str(lost))
+        with pytest.raises(FileNotFoundError, match=str(lost)):
+            Metrics().show()
+
 
 class TestRequests:
     def test_are_counted_by_method_route_and_status(self) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -9,9 +10,11 @@ import pytest
 from pydantic import SecretStr
 
 from app import app
+from config.metrics import FOLDER_VARIABLE
 from config.settings import Environment
 from models.tasks import TaskStatus
 from tests import factories, trials
+from tests.logged import logged
 from tests.problems import assert_problem
 from utils import tasks
 
@@ -66,6 +69,22 @@ class TestShow:
         await client.head("/v1/events")
         text = (await client.get("/metrics")).text
         assert 'method="HEAD",route="/v1/events",status="200"' in text
+
+    async def test_a_lost_folder_is_an_error(
+        self,
+        client: Client,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """Whoever watches is not told that nothing happens."""
+        lost = tmp_path / "lost"
+        monkeypatch.setenv(FOLDER_VARIABLE, str(lost))
+        # No operation declares that it fails.
+        client.event_hooks = {}
+        with logged("muster") as lines:
+            response = await client.get("/metrics")
+        assert_problem(response, 500, "internal-error")
+        assert any(str(lost) in line for line in lines)
 
 
 class TestToken:
