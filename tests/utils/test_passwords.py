@@ -4,6 +4,8 @@ import asyncio
 import threading
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from utils import passwords
 
@@ -15,9 +17,16 @@ def test_the_first_and_the_last_of_the_list_are_common(common: str) -> None:
     assert passwords.is_common(common)
 
 
-@pytest.mark.parametrize("rare", ["", "geekbo", "eekboy", "123456password"])
+@pytest.mark.parametrize(
+    "rare", ["", "\n", "geekbo", "eekboy", "123456password", "123456\npassword"]
+)
 def test_parts_and_pairs_are_not(rare: str) -> None:
     assert not passwords.is_common(rare)
+
+
+@given(st.lists(st.sampled_from(["123456", "password", "geekboy"]), min_size=2))
+def test_nor_are_several_lines(lines: list[str]) -> None:
+    assert not passwords.is_common("\n".join(lines))
 
 
 async def test_few_threads_hash() -> None:
