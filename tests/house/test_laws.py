@@ -362,6 +362,12 @@ class TestScopes:
         assert needed - {None} == set(Scope)
 
 
+class TestDecisions:
+    def test_each_has_a_number_of_its_own(self) -> None:
+        pages = [*(ROOT / "docs/decisions").glob("*.md")]
+        assert len({page.name[:4] for page in pages}) == len(pages) > 0
+
+
 class TestScreens:
     def test_a_function_fits_one_screen(self) -> None:
         long = [
