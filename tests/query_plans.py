@@ -55,7 +55,11 @@ def clauses_of(name: str, command: Mapping[str, Any]) -> list[Clause]:
     match name:
         case "find":
             sort = command.get("sort") if command.get("limit") else None
-            return [_clause(collection, command["filter"], sort)]
+            asked = command["filter"]
+            if command.get("limit") and not (asked or sort):
+                # Any few will do: nothing is looked for.
+                return []
+            return [_clause(collection, asked, sort)]
         case "aggregate":
             return _first_of(collection, command["pipeline"])
         case "update" | "delete":

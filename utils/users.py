@@ -200,13 +200,17 @@ async def _spans(query: UserQuery, asked: str) -> list[db.Document]:
 
 
 async def _look_around() -> _Pace:
-    found = db.collection(COLLECTION).find(
-        {}, {"created_at": 1}, sort=[("created_at", db.ASCENDING)], limit=1
-    )
-    oldest = utc_now()
-    async for document in found:
-        oldest = document["created_at"]
-    count = await db.collection(COLLECTION).estimated_document_count()
+    """Looks how members came.
+
+    Whom the database has first is one of the oldest, and few are older. By the
+    order of time, the embedded one would sort all to find the oldest.
+    """
+    stored, oldest = db.collection(COLLECTION), utc_now()
+    condition: db.Document = {}
+    while found := await stored.find_one(condition, {"created_at": 1}):
+        oldest = found["created_at"]
+        condition = {"created_at": {"$lt": oldest}}
+    count = await stored.estimated_document_count()
     return _Pace(oldest, max(_LEAST, (utc_now() - oldest) / max(count, 1)))
 
 

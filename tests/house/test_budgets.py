@@ -87,7 +87,7 @@ BUDGETS: dict[Operation, int] = {
     ("DELETE", "/v1/api-keys/{key_id}"): 5,
     # A member, a mail (2) and what was done, in a transaction.
     ("POST", "/v1/users"): 5,
-    # The first of a process looks around before (2).
+    # The first of a process looks around before (some four).
     ("GET", "/v1/users"): 2,
     ("GET", "/v1/users/me"): 2,
     # A password is confirmed like a log-in's (7). In a transaction (1), the
