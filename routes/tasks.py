@@ -34,6 +34,19 @@ TaskId = Annotated[ObjectId, Path(description="Id of a task.")]
 _BINARY: Final = {"type": "string", "format": "binary"}
 _VARY: Final = {"Vary": "Accept"}
 _STREAM: Final = "text/event-stream"
+# Each event of the stream, as FastAPI describes those that it makes itself.
+_EVENT: Final = {
+    "type": "object",
+    "required": ["id", "data"],
+    "properties": {
+        "id": {"type": "string"},
+        "data": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "contentSchema": {"$ref": "#/components/schemas/TaskRead"},
+        },
+    },
+}
 # What an EventSource waits before it asks again.
 _RETRY_MS: Final = 1000
 
@@ -117,7 +130,7 @@ async def get_task_result(
     | {
         200: {
             "description": "The stream.",
-            "content": {_STREAM: {"schema": {"type": "string"}}},
+            "content": {_STREAM: {"itemSchema": _EVENT}},
         },
         204: {"description": "You have seen the final state."},
     },

@@ -99,6 +99,20 @@ def test_admin(
     )
 
 
+def test_events_of_a_task(
+    muster: Served, admin_headers: dict[str, str]
+) -> None:
+    """Few guesses get as far as to a stream of them."""
+    task = httpx.post(
+        f"{muster.base_url}/v1/processes/histogram",
+        json={"array": [1, 2, 3]},
+        headers=admin_headers,
+    ).json()
+    follow = schema["/v1/tasks/{task_id}/events"]["GET"]
+    case = follow.Case(path_parameters={"task_id": task["id"]})
+    case.call_and_validate(base_url=muster.base_url, headers=admin_headers)
+
+
 @pytest.mark.parametrize("role", ["admin", "member"])
 def test_one_after_the_other(
     muster: Served, request: pytest.FixtureRequest, role: str
