@@ -153,17 +153,7 @@ async def list_users(query: UserQuery) -> Page[PrivateUser]:
         InvalidRequestError: `q` has no word, or the cursor is malformed.
     """
     search.require_word(query.q)
-    term = search.best_term(query.q or "")
-    conditions: list[db.Document] = [
-        {name: value}
-        for name, value in (
-            ("lookup.terms", term),
-            ("role", query.role),
-            ("tier", query.tier),
-        )
-        if value is not None
-    ]
-    select, *where = conditions or [{}]
+    select, *where = _clauses(query)
     asked = paging.fingerprint(query)
     page = Page[PrivateUser](items=[], next_cursor=None)
     for span in await _spans(query, asked):
@@ -173,12 +163,25 @@ async def list_users(query: UserQuery) -> Page[PrivateUser]:
             asked=asked,
             key="created_at",
             select=select | span,
-            where=[*where, *search.prefix_conditions(query.q or "")],
+            where=where,
             show=lambda document: PrivateUser.of(User.from_document(document)),
         )
         if page.next_cursor is not None:
             break
     return page
+
+
+def _clauses(query: UserQuery) -> list[db.Document]:
+    """What selects members: the first clause by an index, the rest of those."""
+    asked = {
+        "lookup.terms": search.best_term(query.q or ""),
+        "role": query.role,
+        "tier": query.tier,
+    }
+    selective: list[db.Document] = [
+        {name: value} for name, value in asked.items() if value is not None
+    ]
+    return [*(selective or [{}]), *search.prefix_conditions(query.q or "")]
 
 
 async def _spans(query: UserQuery, asked: str) -> list[db.Document]:
