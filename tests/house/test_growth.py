@@ -36,6 +36,7 @@ async def _cost(client: Client, who: Member, path: str, **asked: Any) -> int:
     return await count_examined(commands)
 
 
+@pytest.mark.usefixtures("database")
 class TestGuests:
     @pytest.fixture
     async def event(self) -> Event:
